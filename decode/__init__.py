@@ -1,0 +1,1 @@
+"""Checkpoint and text to text: export, translate."""

@@ -1,0 +1,84 @@
+"""Turn a fairseq checkpoint into a model bundle."""
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import ctranslate2
+import torch
+
+from decode.bundle import DESCRIPTION, MODEL, Description
+from pipeline.command import command
+from pipeline.errors import RecipeError
+from pipeline.lines import read_lines
+from pipeline.manifest import NAME, file_record, note, write_json
+from preprocess.binarise import SPECIAL, read_dictionary
+from preprocess.bitext import languages
+from preprocess.subword import MODEL as SUBWORD_MODEL
+from preprocess.subword import SETTINGS, Codec
+from train.checkpoints import load
+
+
+def export(
+    checkpoint: Path,
+    data: Path,
+    subwords: Path,
+    out: Path,
+    quantization: Literal["float32", "int8", "float16"] = "float32",
+) -> None:
+    """Make a bundle of a checkpoint and the vocabulary it was trained with.
+
+    Refuses a checkpoint, dictionary and subword model that do not belong together: they would
+    load and translate to nonsense.
+
+    Example: python -m decode.export --checkpoint exp/train/checkpoint.pt --data exp/binary
+    --subwords exp/subword --out exp/bundle
+
+    Args:
+        checkpoint: a checkpoint of fairseq-train.
+        data: the directory it was trained on, which preprocess.binarise made.
+        subwords: the directory of the subword model, which preprocess.subword made.
+        out: directory for the bundle.
+        quantization: number format of the weights.
+    """
+    src, tgt = languages(data)
+    state = load(checkpoint)
+    codec = Codec.load(subwords)
+    for language, side in ((src, "encoder"), (tgt, "decoder")):
+        path = data / f"dict.{language}.txt"
+        entries = list(read_dictionary(path))
+        rows = state["model"][f"{side}.embed_tokens.weight"].shape[0]
+        if rows != len(entries):
+            raise RecipeError(
+                f"{checkpoint} knows {rows:,} subwords but {path} has {len(entries):,} with "
+                "fairseq's own; they are not of the same training"
+            )
+        if entries[len(SPECIAL) :] != codec.vocabulary():
+            raise RecipeError(
+                f"{path} and the subword model in {subwords} hold different subwords; use the "
+                "directory that this data was cut with"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    converter = ctranslate2.converters.FairseqConverter(
+        str(checkpoint), str(data), source_lang=src, target_lang=tgt
+    )
+    converter.convert(str(out / MODEL), quantization=quantization, force=True)
+    shutil.copyfile(subwords / SUBWORD_MODEL, out / SUBWORD_MODEL)
+    shutil.copyfile(subwords / SETTINGS, out / SETTINGS)
+    if (checkpoint.parent / NAME).exists():
+        shutil.copyfile(checkpoint.parent / NAME, out / "training.json")
+    longest = max(len(line.split(" ")) for line in read_lines(subwords / f"train.{src}"))
+    digest = file_record(checkpoint).sha256
+    description = Description(src, tgt, longest, quantization, digest)
+    write_json(out / DESCRIPTION, vars(description))
+    note(out, quantization=quantization)
+    size = file_record(out / MODEL / "model.bin").bytes / 1e6
+    print(f"{src} to {tgt}, {quantization}, {size:.1f} MB")
+
+
+if __name__ == "__main__":
+    command(export)

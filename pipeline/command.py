@@ -1,0 +1,60 @@
+"""Makes a typed function into a command: `python -m preprocess.clean …`."""
+
+import errno
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import DefaultHelpFormatter, auto_cli
+
+from pipeline.errors import RecipeError
+
+_OPTION = re.compile(r"(?<![\w-])--[a-z]\w*")
+
+
+def _dashed(text: str) -> str:
+    return _OPTION.sub(lambda match: match[0].replace("_", "-"), text)
+
+
+class _HelpFormatter(DefaultHelpFormatter):  # type: ignore[misc]
+    """Shows options as they are usually written, and docstrings with their own line breaks."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text
+
+    def format_help(self) -> str:
+        return _dashed(str(super().format_help()))
+
+
+def command(function: Callable[..., Any]) -> None:
+    """Run `function` with arguments from the command line, derived from its signature.
+
+    jsonargparse reads the type hints and the docstring, and adds `--config file.yaml` and
+    `--print-config`. Exit codes: 2 for a user's mistake, 130 for Ctrl-C, 1 for a full disk.
+    """
+    arguments = [
+        re.sub(r"^--[\w-]+", lambda option: "--" + option[0][2:].replace("-", "_"), argument)
+        for argument in sys.argv[1:]
+    ]
+    try:
+        auto_cli(
+            function,
+            args=arguments,
+            as_positional=False,
+            prog=f"python -m {function.__globals__['__spec__'].name}",
+            description=(inspect.getdoc(function) or "").partition("\nArgs:")[0],
+            formatter_class=_HelpFormatter,
+        )
+    except RecipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        print(f"error: the disk is full{where}; free some space, run again", file=sys.stderr)
+        sys.exit(1)

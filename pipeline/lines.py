@@ -1,0 +1,194 @@
+"""The one reader and the one writer of text: UTF-8, and a line ends at \\n and nowhere else.
+
+`str.splitlines`, text-mode files and many tools also break lines at a bare CR, U+0085 or
+U+2028; two sides of a bitext then shift silently. Here those characters become a space, NUL and
+byte order marks are dropped, and all of them are counted.
+"""
+
+import bz2
+import gzip
+import lzma
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, cast
+
+import zstandard
+
+from pipeline.errors import RecipeError
+
+_SEPARATORS = "\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_DROPPED = "\0\ufeff"
+_ODD = re.compile(f"[{_SEPARATORS}{_DROPPED}]")
+_NAMES = {
+    "\r": "CR", "\n": "LF", "\v": "VT", "\f": "FF", "\x1c": "FS", "\x1d": "GS", "\x1e": "RS",
+    "\x85": "NEL", "\u2028": "LS", "\u2029": "PS", "\0": "NUL", "\ufeff": "BOM",
+}  # fmt: skip
+
+
+def one_line(text: str, changes: Counter[str] | None = None) -> str:
+    """`text` as a single line: separators become a space, NUL and BOM are dropped.
+
+    `changes`, where given, counts the replaced characters by name (`CR`, `NEL`, `NUL` …).
+    """
+    if not _ODD.search(text):
+        return text
+
+    def replace(match: re.Match[str]) -> str:
+        if changes is not None:
+            changes[_NAMES[match[0]]] += 1
+        return "" if match[0] in _DROPPED else " "
+
+    return _ODD.sub(replace, text)
+
+
+def decompressed(stream: IO[bytes]) -> IO[bytes]:
+    """The bytes within `stream`; gzip, bzip2, xz and zstd are recognised by their magic bytes."""
+    magic = stream.peek(6)[:6] if hasattr(stream, "peek") else stream.read(6)
+    if not hasattr(stream, "peek"):
+        stream.seek(0)
+    if magic.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
+    if magic.startswith(b"\xfd7zXZ\0"):
+        return cast(IO[bytes], lzma.LZMAFile(stream))
+    if magic.startswith(b"BZh"):
+        return cast(IO[bytes], bz2.BZ2File(stream))
+    if magic.startswith(b"\x28\xb5\x2f\xfd"):
+        return cast(
+            IO[bytes], zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+        )
+    return stream
+
+
+def read_stream(
+    stream: IO[bytes], name: str, changes: Counter[str] | None = None
+) -> Iterator[str]:
+    """Yield the lines of an open binary file (compressed or not) without their line ends.
+
+    `\\r\\n` counts as one line end. `name` is what error messages call the file. Raises
+    RecipeError with file, line and byte offset (of the decompressed text) for invalid UTF-8 and
+    for a damaged archive.
+    """
+    offset = number = 0
+    raw_lines = _split(decompressed(stream))
+    while True:
+        try:
+            raw = next(raw_lines)
+        except StopIteration:
+            return
+        except (EOFError, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
+            raise RecipeError(
+                f"{name} is a damaged or cut compressed file ({error}, after line {number}); "
+                "fetch it again"
+            ) from error
+        number += 1
+        body = raw[:-1] if raw.endswith(b"\n") else raw
+        body = body[:-1] if body.endswith(b"\r") else body
+        try:
+            line = body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(
+                f"{name}, line {number}, byte {offset + error.start}: "
+                f"0x{body[error.start]:02x} is not valid UTF-8; convert the file first, "
+                "for example with iconv -f WINDOWS-1252 -t UTF-8"
+            ) from error
+        yield one_line(line, changes)
+        offset += len(raw)
+
+
+def _split(stream: IO[bytes]) -> Iterator[bytes]:
+    # zstd's reader cannot iterate by line, so this reads blocks, for all formats alike.
+    rest = b""
+    while block := stream.read(1 << 20):
+        lines = (rest + block).split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            yield line + b"\n"
+    if rest:
+        yield rest
+
+
+def read_lines(path: Path | str, changes: Counter[str] | None = None) -> Iterator[str]:
+    """Yield the lines of a file; see `read_stream`. A missing file is a RecipeError."""
+    try:
+        file = open(path, "rb")
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {error.strerror}; check the path") from error
+    with file:
+        yield from read_stream(file, str(path), changes)
+
+
+def read_bitext(
+    source: Path | str, target: Path | str, changes: Counter[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield (source, target) pairs of two parallel files.
+
+    Raises RecipeError, naming both line counts, if one file is shorter: a truncated pair of
+    files most likely has its sides shifted too.
+    """
+    sides = read_lines(source, changes), read_lines(target, changes)
+    number = 0
+    while True:
+        pair = [next(side, None) for side in sides]
+        if pair[0] is not None and pair[1] is not None:
+            number += 1
+            yield pair[0], pair[1]
+            continue
+        if pair[0] is None and pair[1] is None:
+            return
+        counts = [number + (line is not None) for line in pair]
+        counts = [n + sum(1 for _ in side) for n, side in zip(counts, sides, strict=True)]
+        raise RecipeError(
+            f"{source} has {counts[0]:,} lines but {target} has {counts[1]:,}; "
+            "parallel files must have the same number of lines: find where they part"
+        )
+
+
+def write_lines(path: Path | str, lines: Iterable[str]) -> int:
+    """Write one line per item, atomically, and return their number.
+
+    An item with a line separator inside (a model may produce one) is written as one line, so
+    that lines out always equal items in.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    count = 0
+    with open(partial, "w", encoding="utf-8", newline="\n") as file:
+        for line in lines:
+            file.write(one_line(line) + "\n")
+            count += 1
+    os.replace(partial, path)
+    return count
+
+
+def write_bitext(
+    source: Path | str, target: Path | str, pairs: Iterable[tuple[str, str]]
+) -> int:
+    """Write pairs as two parallel files and return how many; both files appear or neither."""
+    source, target = Path(source), Path(target)
+    partials = [path.with_name(path.name + ".partial") for path in (source, target)]
+    count = 0
+    with (
+        open(partials[0], "w", encoding="utf-8", newline="\n") as source_file,
+        open(partials[1], "w", encoding="utf-8", newline="\n") as target_file,
+    ):
+        for source_line, target_line in pairs:
+            source_file.write(one_line(source_line) + "\n")
+            target_file.write(one_line(target_line) + "\n")
+            count += 1
+    os.replace(partials[0], source)
+    os.replace(partials[1], target)
+    return count
+
+
+def numeric_order(paths: Iterable[Path]) -> list[Path]:
+    """Shards in the order of their numbers: `part.2` before `part.10`."""
+    return sorted(
+        paths,
+        key=lambda path: [
+            (int(piece), "") if piece.isdigit() else (-1, piece)
+            for piece in re.split(r"(\d+)", str(path))
+        ],
+    )

@@ -1,0 +1,1 @@
+"""Text to training data: fetch, inspect, clean, subword, binarise."""

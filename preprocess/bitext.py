@@ -1,0 +1,51 @@
+"""A directory of parallel text: the files `train.es`, `train.ca`, `dev.es` … of one pair."""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import RecipeError
+from pipeline.lines import read_bitext
+
+SETS = ("train", "dev", "test")
+_NOT_WORD = re.compile(r"[\W_]+")
+
+
+def read_set(
+    directory: Path, name: str, src: str, tgt: str, changes: Counter[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of one set (`train`, `dev` or `test`)."""
+    yield from read_bitext(directory / f"{name}.{src}", directory / f"{name}.{tgt}", changes)
+
+
+def languages(directory: Path) -> tuple[str, str]:
+    """Source and target code of a directory that `preprocess.fetch` or a later stage made."""
+    try:
+        src, tgt = (directory / "pair").read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"{directory / 'pair'} should hold the source and target language codes, "
+            "as 'es ca'; is this a directory of preprocess.fetch?"
+        ) from error
+    return src, tgt
+
+
+def write_languages(directory: Path, src: str, tgt: str) -> None:
+    """Say which pair a directory holds, for `languages`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "pair").write_text(f"{src} {tgt}\n", encoding="utf-8")
+
+
+def squashed(line: str) -> str:
+    """A line without what hides an overlap: letter case, form, spaces and punctuation."""
+    folded = unicodedata.normalize("NFKC", line).casefold()
+    # A line of punctuation alone is compared as it is: else all of them would be equal.
+    return _NOT_WORD.sub("", folded) or line
+
+
+def hash_share(text: str) -> float:
+    """A number in [0, 1) that depends on `text` alone, for splits that never change."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48

@@ -1,0 +1,140 @@
+# The shell half of the stage runner (the other half is pipeline/stage.py). A recipe sources this,
+# declares its settings, hands over its command line, and lists its stages:
+#
+#     source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
+#     setting vocab_size=4000 "number of subwords"
+#     start "$@"
+#     stage 3 "Learn subwords" --in "$exp/clean" --out "$exp/subword" -- \
+#         python -m preprocess.subword --bitext "$exp/clean" --out "$exp/subword" \
+#         --vocab-size "$vocab_size"
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+recipe=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
+exp=$recipe/exp
+
+# Once for all stages: with a busy core, spinning threads halve the speed of training.
+export OMP_WAIT_POLICY=PASSIVE
+
+_setting_help=() _setting_names=()
+_first=1 _last=999 _force=() _set=() _mode=run _stale=()
+
+# setting NAME=DEFAULT "what it is": a variable that --set NAME=VALUE changes.
+setting() {
+    printf -v "${1%%=*}" %s "${1#*=}"
+    _setting_names+=("${1%%=*}")
+    _setting_help+=("$(printf '  %-28s %s' "$1" "$2")")
+}
+
+_usage() {
+    # The comment at the head of the recipe says what it does.
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$recipe/run.sh"
+    cat <<END
+usage: $0 [OPTION ...]
+
+  --stage N            begin with stage N
+  --stop-stage M       end after stage M
+  --force N            run stage N even if it is up to date (may be given again)
+  --exp-dir DIR        where everything is written (default: $exp)
+  --set KEY=VALUE      change a setting (may be given again)
+  --list               show the stages and their state, run nothing
+  --dry-run            print each stage's command, ready to paste, run nothing
+  --help               this text
+
+settings and their defaults:
+$(printf '%s\n' "${_setting_help[@]}")
+
+example: $0 --exp-dir /tmp/try --set ${_setting_names[0]-KEY}=VALUE --stage 3
+END
+}
+
+_fail() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+# start "$@": read the command line, make the environment, take the directory's lock.
+start() {
+    local name
+    while (($#)); do
+        case $1 in
+        --stage | --stop-stage | --force | --exp-dir | --set)
+            (($# > 1)) || _fail "$1 needs a value; see $0 --help"
+            ;;&
+        --stage | --stop-stage | --force)
+            [[ $2 =~ ^[0-9]+$ ]] || _fail "$1 needs the number of a stage, not '$2'; see $0 --list"
+            ;;&
+        --stage) _first=$2 && shift 2 ;;
+        --stop-stage) _last=$2 && shift 2 ;;
+        --force) _force+=("$2") && shift 2 ;;
+        --exp-dir) exp=$2 && shift 2 ;;
+        --set)
+            name=${2%%=*}
+            [[ $2 == *=* && " ${_setting_names[*]} " == *" $name "* ]] ||
+                _fail "--set $2: the settings are ${_setting_names[*]}; write --set KEY=VALUE"
+            printf -v "$name" %s "${2#*=}"
+            _set+=("$2") && shift 2
+            ;;
+        --list) _mode=list && shift ;;
+        --dry-run) _mode=dry-run && shift ;;
+        -h | --help) _usage && exit ;;
+        *) _fail "unknown option '$1'; see $0 --help" ;;
+        esac
+    done
+    ensure_environment
+    mkdir -p "$exp"
+    exp=$(cd "$exp" && pwd)
+    # Children keep the lock open, so that it holds as long as anything still writes there.
+    if [[ $_mode == run ]] && command -v flock >/dev/null; then
+        exec 9>>"$exp/.lock"
+        flock --wait 2 9 ||
+            _fail "another run is at work in $exp; wait for it, or choose another --exp-dir"
+    fi
+    cd "$repository"
+}
+
+# stage NUMBER "Title" [--resume] --in PATH ... --out DIR -- COMMAND ...: see pipeline/stage.py.
+# --resume says that the command can go on in its half-written directory.
+stage() {
+    local number=$1 title=$2 out='' arguments=() status=0
+    shift 2
+    ((number >= _first && number <= _last)) || return 0
+    while [[ $1 != -- ]]; do
+        [[ $1 == --out ]] && out=$2
+        arguments+=("$1") && shift
+    done
+    shift
+    [[ $1 == python ]] && shift && set -- "$python" "$@"
+    [[ " ${_force[*]-} " == *" $number "* ]] && arguments+=(--force)
+    [[ $_mode != run ]] && arguments+=(--mode "$_mode")
+    # --list: whatever depends on a stage that would run, will run too.
+    [[ $_mode == list ]] && arguments+=(--stale ${_stale[@]+"${_stale[@]}"})
+    "$python" -m pipeline.stage "$number" "$title" --exp "$exp" "${arguments[@]}" -- "$@" ||
+        status=$?
+    case $status in
+    0) ;;
+    10) _stale+=("$out") ;;
+    *) exit "$status" ;;
+    esac
+}
+
+# results ARGUMENTS: at the end of a complete run, print scores, samples, times and what to do next.
+results() {
+    [[ $_mode == run && -e $exp/score/scores.json ]] && ((_last == 999)) || return 0
+    "$python" -m score.report --exp "$exp" "$@"
+    local run=("$0") option
+    [[ $exp != "$recipe/exp" ]] && run+=(--exp-dir "$exp")
+    for option in ${_set[@]+"${_set[@]}"}; do run+=(--set "$option"); done
+    cat <<END
+
+Next:
+  translate a sentence of your own:
+    echo "..." | $(printf '%q ' "$python" -m decode.translate --bundle "$exp/bundle")
+  train again, and what follows from it:
+    $(printf '%q ' "${run[@]}" --force 5)
+  see where the scores come from, down to the raw files:
+    $(printf '%q ' "$python" -m pipeline.manifest "$exp/score/scores.json")
+  start a recipe of your own:
+    $(printf '%q ' cp -r "$repository/recipes/template" "$repository/recipes/mine")
+END
+}

@@ -1,0 +1,1 @@
+"""Text and references to numbers: metrics, baselines, report."""

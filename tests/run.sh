@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The test command: makes the environment if needed, then runs linters, fast tests and slow tests.
+# Arguments go to pytest instead: tests/run.sh tests/test_lines.py -k crlf
+
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../recipes/env.sh"
+ensure_environment
+cd "$repository"
+export OMP_WAIT_POLICY=PASSIVE
+
+if (($#)); then
+    exec "$python" -m pytest "$@"
+fi
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+"$python" -m mypy
+"$python" -m pytest -m "not slow"
+"$python" -m pytest -m slow

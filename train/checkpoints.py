@@ -1,0 +1,86 @@
+"""fairseq's checkpoint files: finding, checking and averaging them."""
+
+import argparse
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import RecipeError
+
+LAST = "checkpoint_last.pt"
+_NUMBERED = re.compile(r"checkpoint_\d+_(\d+)\.pt")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint's contents, on the CPU; only tensors and plain data are unpickled.
+
+    Raises RecipeError for a damaged file and for one that holds anything else, as a
+    checkpoint from a stranger may.
+    """
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a bad file
+        reason = str(error).strip().split("\n")[0]
+        raise RecipeError(f"{path} is damaged or not a plain checkpoint: {reason}") from error
+    return state
+
+
+def numbered(directory: Path) -> list[Path]:
+    """The checkpoints that were saved at some update and are whole, oldest first."""
+    found = [
+        (int(match[1]), path)
+        for path in directory.glob("checkpoint_*.pt")
+        if (match := _NUMBERED.fullmatch(path.name)) and is_whole(path)
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file was written to its end: a zip's directory comes last."""
+    return zipfile.is_zipfile(path)
+
+
+def mend_last(directory: Path) -> None:
+    """Put the newest whole checkpoint in place of a `checkpoint_last.pt` that was cut by a kill.
+
+    fairseq writes that file by a plain copy and cannot resume from half of it.
+    """
+    last = directory / LAST
+    if last.exists() and is_whole(last):
+        return
+    last.unlink(missing_ok=True)
+    for other in numbered(directory)[-1:]:
+        partial = directory / "mended.partial"
+        shutil.copyfile(other, partial)
+        os.replace(partial, last)
+
+
+def average(paths: Sequence[Path], out: Path) -> None:
+    """Write a checkpoint with the mean of the parameters of several, ready for inference.
+
+    Checkpoint averaging as in Vaswani et al. 2017, section 6.1; the sum is kept in float64.
+    The optimiser's state and the times of the training are left out. Raises RecipeError if the models differ in shape.
+    """
+    state = load(paths[0])
+    total = {name: value.double() for name, value in state["model"].items()}
+    for path in paths[1:]:
+        model = load(path)["model"]
+        if {n: v.shape for n, v in model.items()} != {n: v.shape for n, v in total.items()}:
+            raise RecipeError(f"{path} and {paths[0]} are not of the same model")
+        for name, value in model.items():
+            total[name] += value.double()
+    state["model"] = {
+        name: (value / len(paths)).to(state["model"][name].dtype) for name, value in total.items()
+    }
+    state.pop("last_optimizer_state", None)
+    state["extra_state"] = {}
+    partial = out.with_name(out.name + ".partial")
+    torch.save(state, partial)
+    os.replace(partial, out)

@@ -1,0 +1,77 @@
+"""What fairseq's log says of a training: its records, curves and a plot."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Curves:
+    """Records by number of updates: of training (`train_inner`) and of validation (`valid`)."""
+
+    train: dict[int, Record]
+    valid: dict[int, Record]
+
+
+def parse_record(line: str) -> tuple[str, Record] | None:
+    """(kind, record) of a line of fairseq's log, if it is one of its JSON records.
+
+    Lines look like `2026-11-25 04:39:23 | INFO | train_inner | {"epoch": 1, …}`.
+    """
+    parts = line.split(" | ", 3)
+    if len(parts) < 4 or parts[2] not in ("train_inner", "valid") or not parts[3].startswith("{"):
+        return None
+    try:
+        record: Record = json.loads(parts[3])
+    except ValueError:  # the line was cut by a kill
+        return None
+    return parts[2], {name: _number(value) for name, value in record.items()}
+
+
+def _number(value: Any) -> Any:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def read_curves(lines: Iterable[str]) -> Curves:
+    """The curves of a log, also of one to which a resumed training was appended.
+
+    What was trained again after a kill replaces what was lost.
+    """
+    curves = Curves({}, {})
+    for line in lines:
+        if parsed := parse_record(line):
+            kind, record = parsed
+            if kind == "train_inner":
+                curves.train[int(record["num_updates"])] = record
+            else:
+                curves.valid[int(record["valid_num_updates"])] = record
+    return Curves(dict(sorted(curves.train.items())), dict(sorted(curves.valid.items())))
+
+
+def plot(curves: Curves, path: Path) -> None:
+    """Draw training and dev loss (bits a subword, without label smoothing) against updates."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    axes.plot(list(curves.train), [r["nll_loss"] for r in curves.train.values()], label="train")
+    axes.plot(
+        list(curves.valid),
+        [r["valid_nll_loss"] for r in curves.valid.values()],
+        marker="o",
+        label="dev",
+    )
+    axes.set(xlabel="updates", ylabel="loss (bits a subword)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,215 @@
+"""Train a fairseq model: progress, resuming, averaging and a record around fairseq-train."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from pipeline.command import command
+from pipeline.errors import RecipeError
+from pipeline.launch import die_with_parent
+from pipeline.lines import read_lines
+from pipeline.manifest import note, write_json
+from pipeline.progress import on_terminal
+from preprocess.bitext import languages
+from train.checkpoints import average, load, mend_last, numbered
+from train.curves import parse_record, plot, read_curves
+
+CHECKPOINT, LOG = "checkpoint.pt", "fairseq.log"
+
+# What the wrapper relies on, so that a configuration may not change it.
+_OURS = {
+    "log-format": "json",
+    "log-interval": "10",
+    # Above 1, fairseq drops a last batch that is not a multiple of it, without a word.
+    "required-batch-size-multiple": "1",
+    "no-epoch-checkpoints": "",
+    # Batches are read from mapped memory: a worker process would only take a core.
+    "num-workers": "0",
+    "no-progress-bar": "",
+}
+
+
+def arguments(
+    data: Path, out: Path, options: dict[str, Any], seed: int, average_last: int
+) -> list[str]:
+    """The command line of fairseq-train for these settings.
+
+    `options` are fairseq's own, by name without `--`; true stands for a flag, false and null
+    leave it out. Raises RecipeError for an option that the wrapper sets itself.
+    """
+    src, tgt = languages(data)
+    given = {name.replace("_", "-"): value for name, value in options.items()}
+    ours = {
+        **_OURS,
+        "source-lang": src,
+        "target-lang": tgt,
+        "save-dir": str(out),
+        "seed": str(seed),
+        "keep-interval-updates": str(average_last),
+    }
+    if clash := sorted(given.keys() & ours.keys()):
+        raise RecipeError(f"{clash[0]} is set by train.fairseq itself; take it out of the options")
+    result = [str(data)]
+    for name, value in [*given.items(), *ours.items()]:
+        if value is True or value == "":
+            result.append(f"--{name}")
+        elif value is not None and value is not False:
+            result.append(f"--{name}={value}")
+    return result
+
+
+def train(
+    data: Path,
+    out: Path,
+    options: dict[str, Any],
+    seed: int = 1,
+    average_last: int = 3,
+    threads: int | None = None,
+) -> None:
+    """Train a model with fairseq and average its last checkpoints.
+
+    Writes checkpoint.pt (the average, for decode.export), fairseq.log, train.json with the
+    curves, and loss.png. Run again after a kill, it goes on from the last whole checkpoint.
+
+    Example: python -m train.fairseq --data exp/binary --out exp/train
+    --config recipes/quickstart/conf/train.yaml --seed 2 --options.max-update 400
+
+    Args:
+        data: directory that preprocess.binarise made.
+        out: directory for the checkpoint and the record.
+        options: options of fairseq-train, by name without the two dashes.
+        seed: seed of the parameters, the order of the batches and dropout.
+        average_last: number of checkpoints to average, each save-interval-updates apart.
+        threads: threads for one process (default: all cores).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    command_line = arguments(data, out, options, seed, average_last)
+    if not (out / CHECKPOINT).exists():  # else an earlier run was killed while tidying up
+        mend_last(out)
+        _run(command_line, out, threads)
+        _finish(out, options, seed, average_last, command_line)
+    for path in [*out.glob("checkpoint_*.pt"), *out.glob("*.partial")]:
+        path.unlink()
+    # The log's times differ from run to run; what a later stage reads is the checkpoint.
+    summary = read_curves(read_lines(out / LOG))
+    last = list(summary.valid.values())[-1:] or [{}]
+    note(
+        out,
+        seed=seed,
+        options=options,
+        average_last=average_last,
+        updates=max(summary.train, default=0),
+        dev_perplexity=last[0].get("valid_ppl"),
+        target_tokens_per_second=_median_speed(summary.train.values()),
+    )
+
+
+def _run(command_line: list[str], out: Path, threads: int | None) -> None:
+    environment = dict(os.environ)
+    # A spinning thread takes the core that another process needs: speed falls to a third.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    full = [sys.executable, "-m", "train.fairseq_main", *command_line]
+    with open(out / LOG, "a", encoding="utf-8") as log:
+        log.write(f"$ fairseq-train {shlex.join(command_line)}\n")
+        with subprocess.Popen(
+            full,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=die_with_parent,
+        ) as process:
+            if process.stdout is not None:
+                _follow(process.stdout, log, _maximum(command_line))
+    if process.returncode:
+        tail = [line for line in read_lines(out / LOG) if line.strip()][-5:]
+        raise RecipeError(
+            f"fairseq-train ended with exit code {process.returncode}; "
+            f"see {out / LOG}, which ends with:\n" + "\n".join(tail)
+        )
+
+
+def _maximum(command_line: list[str]) -> int | None:
+    for argument in command_line:
+        if argument.startswith("--max-update="):
+            return int(argument.partition("=")[2])
+    return None
+
+
+def _follow(stream: IO[bytes], log: IO[str], total: int | None) -> None:
+    """Copy fairseq's output to the log, and draw a progress bar from its records."""
+    bar = tqdm(
+        desc="training",
+        unit=" updates",
+        total=total,
+        mininterval=0.5 if on_terminal() else 30,
+        ascii=not on_terminal(),
+    )
+    shown: dict[str, str] = {}
+    with bar:
+        for raw in stream:
+            line = raw.decode("utf-8", "replace").rstrip("\n")
+            log.write(line + "\n")
+            log.flush()
+            parsed = parse_record(line)
+            if not parsed:
+                continue
+            kind, record = parsed
+            if kind == "valid":
+                shown["dev"] = f"{record['valid_nll_loss']:.2f}"
+                continue
+            shown = {
+                "loss": f"{record['nll_loss']:.2f}",
+                **({"dev": shown["dev"]} if "dev" in shown else {}),
+                "tokens/s": f"{record['wps']:,.0f}",
+            }
+            done = int(record["num_updates"])
+            if bar.n == 0 and done > 10:  # resumed: what was done before says nothing of speed
+                bar.initial = done
+                bar.last_print_n = bar.n = done
+            bar.set_postfix(shown, refresh=False)
+            bar.update(done - bar.n)
+
+
+def _finish(
+    out: Path, options: dict[str, Any], seed: int, average_last: int, command_line: list[str]
+) -> None:
+    curves = read_curves(read_lines(out / LOG))
+    if not curves.train:
+        raise RecipeError(f"training ended after no update at all; see {out / LOG}")
+    newest = numbered(out)[-average_last:]
+    if not newest:
+        raise RecipeError(
+            f"no checkpoint was saved in {max(curves.train)} updates; lower save-interval-updates"
+        )
+    write_json(
+        out / "train.json",
+        {
+            "command": ["fairseq-train", *command_line],
+            "options": options,
+            "seed": seed,
+            "averaged": [path.name for path in newest],
+            "train": list(curves.train.values()),
+            "valid": list(curves.valid.values()),
+        },
+    )
+    plot(curves, out / "loss.png")
+    average(newest, out / CHECKPOINT)
+    updates = int(load(newest[-1])["optimizer_history"][-1]["num_updates"])
+    print(f"{updates:,} updates; averaged the last {len(newest)} checkpoints")
+
+
+def _median_speed(records: Iterable[dict[str, Any]]) -> int | None:
+    speeds = sorted(record["wps"] for record in records if "wps" in record)
+    return round(speeds[len(speeds) // 2]) if speeds else None
+
+
+if __name__ == "__main__":
+    command(train)

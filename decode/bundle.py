@@ -15,9 +15,9 @@ from pathlib import Path
 
 import ctranslate2
 
+from decode.segments import is_loop, split_long
 from pipeline.errors import RecipeError
 from preprocess.subword import Codec
-from decode.segments import is_loop, split_long
 
 DESCRIPTION, MODEL = "bundle.json", "model"
 

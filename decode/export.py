@@ -42,6 +42,7 @@ def export(
         subwords: the directory of the subword model, which preprocess.subword made.
         out: directory for the bundle.
         quantization: number format of the weights.
+
     """
     src, tgt = languages(data)
     state = load(checkpoint)

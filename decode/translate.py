@@ -31,6 +31,7 @@ def translate(
         out: directory for hypotheses.txt and the counts (default: standard output).
         beam: number of hypotheses to follow; 1 is greedy search.
         threads: number of cores to use (default: all).
+
     """
     model = Bundle.load(bundle, threads)
     if input is None:

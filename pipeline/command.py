@@ -18,7 +18,7 @@ def _dashed(text: str) -> str:
     return _OPTION.sub(lambda match: match[0].replace("_", "-"), text)
 
 
-class _HelpFormatter(DefaultHelpFormatter):  # type: ignore[misc]
+class _HelpFormatter(DefaultHelpFormatter):
     """Shows options as they are usually written, and docstrings with their own line breaks."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:

@@ -87,7 +87,7 @@ class Language:
 
     @property
     def sacrebleu_tokenizer(self) -> str:
-        """sacreBLEU's tokeniser for text in this language."""
+        """SacreBLEU's tokeniser for text in this language."""
         return _SACREBLEU_TOKENIZERS.get(self.iso3, "13a")
 
 
@@ -113,7 +113,9 @@ def find(code: str) -> Language:
     known = _by_code()
     base = known.get(match[1].lower()) if match else None
     if base is None or match is None:
-        names = {language.name.lower(): language.iso1 or language.iso3 for language in known.values()}
+        names = {
+            language.name.lower(): language.iso1 or language.iso3 for language in known.values()
+        }
         near = [names[name] for name in difflib.get_close_matches(code.lower(), names, 2, 0.75)]
         near += difflib.get_close_matches(code.lower()[:3], known, 3, 0.5)
         listed = ", ".join(f"{c} ({known[c].name})" for c in dict.fromkeys(near))

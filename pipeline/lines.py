@@ -62,9 +62,7 @@ def decompressed(stream: IO[bytes]) -> IO[bytes]:
     return stream
 
 
-def read_stream(
-    stream: IO[bytes], name: str, changes: Counter[str] | None = None
-) -> Iterator[str]:
+def read_stream(stream: IO[bytes], name: str, changes: Counter[str] | None = None) -> Iterator[str]:
     """Yield the lines of an open binary file (compressed or not) without their line ends.
 
     `\\r\\n` counts as one line end. `name` is what error messages call the file. Raises
@@ -113,7 +111,7 @@ def _split(stream: IO[bytes]) -> Iterator[bytes]:
 def read_lines(path: Path | str, changes: Counter[str] | None = None) -> Iterator[str]:
     """Yield the lines of a file; see `read_stream`. A missing file is a RecipeError."""
     try:
-        file = open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115 (closed below; only opening is guarded)
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}; check the path") from error
     with file:
@@ -163,9 +161,7 @@ def write_lines(path: Path | str, lines: Iterable[str]) -> int:
     return count
 
 
-def write_bitext(
-    source: Path | str, target: Path | str, pairs: Iterable[tuple[str, str]]
-) -> int:
+def write_bitext(source: Path | str, target: Path | str, pairs: Iterable[tuple[str, str]]) -> int:
     """Write pairs as two parallel files and return how many; both files appear or neither."""
     source, target = Path(source), Path(target)
     partials = [path.with_name(path.name + ".partial") for path in (source, target)]

@@ -346,9 +346,7 @@ def main() -> int:
     split = sys.argv.index("--")
     options = parser.parse_args(sys.argv[1:split])
     command = sys.argv[split + 1 :]
-    stage = Stage(
-        options.number, options.title, options.exp, options.inputs, options.out, command
-    )
+    stage = Stage(options.number, options.title, options.exp, options.inputs, options.out, command)
     if options.mode == "dry-run":
         own = [argument for argument in sys.argv[1:] if argument not in ("--mode", "dry-run")]
         print(shlex.join([sys.executable, "-m", "pipeline.stage", *own]))

@@ -40,7 +40,9 @@ def read_dictionary(path: Path) -> dict[str, int]:
     return numbers
 
 
-def write_indexed(prefix: Path, sentences: Iterable[np.ndarray], vocabulary: int) -> tuple[int, int]:
+def write_indexed(
+    prefix: Path, sentences: Iterable[np.ndarray], vocabulary: int
+) -> tuple[int, int]:
     """Write fairseq's memory-mapped `prefix.bin` and `prefix.idx`.
 
     `sentences` are 1-dimensional arrays of numbers, each ending with that of `</s>`. Returns
@@ -71,6 +73,7 @@ def binarise(subwords: Path, out: Path) -> None:
     Args:
         subwords: directory that preprocess.subword made.
         out: directory for train.SRC-TGT.SRC.bin, .idx, dict.SRC.txt …
+
     """
     src, tgt = languages(subwords)
     numbers = read_dictionary(subwords / DICTIONARY)

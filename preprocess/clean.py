@@ -62,6 +62,7 @@ def clean(
         max_ratio: largest ratio of the lengths in words, after adding 3 to both.
         keep_copies: keep pairs whose sides are equal (they teach a model to copy:
             Khayrallah & Koehn 2018).
+
     """
     src, tgt = languages(bitext)
     held_out = [pair for name in ("dev", "test") for pair in read_set(bitext, name, src, tgt)]
@@ -93,7 +94,6 @@ def clean(
     print(f"train: {len(kept):,} of {len(kept) + len(dropped):,} pairs kept")
     for reason, count in reasons.most_common():
         print(f"  {count:>9,}  dropped: {reason}")
-
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def fetch(
         dev_share: part of the training text to split off for dev, if that is not given.
         test_share: part of the training text to split off for test, if that is not given.
         lock: JSON file of url and sha256: new urls are added, known ones must not have changed.
+
     """
     if find(src) == find(tgt):
         raise RecipeError(f"source and target are both {find(src).name}; choose two languages")

@@ -40,10 +40,8 @@ def _digits(line: str) -> list[str]:
     return sorted(_DIGITS.findall(line))
 
 
-def overlap(
-    pairs: list[tuple[str, str]], held_out: list[tuple[str, str]]
-) -> dict[str, int]:
-    """How many pairs share their source or target with a held-out set, case and punctuation aside."""
+def overlap(pairs: list[tuple[str, str]], held_out: list[tuple[str, str]]) -> dict[str, int]:
+    """How many pairs share a side with a held-out set, letter case and punctuation aside."""
     held = [{squashed(pair[side]) for pair in held_out} for side in (0, 1)]
     return {
         "source": sum(squashed(source) in held[0] for source, _ in pairs),
@@ -95,6 +93,7 @@ def inspect(bitext: Path, out: Path) -> None:
     Args:
         bitext: directory with train.SRC, train.TGT, dev.SRC …
         out: directory for report.json.
+
     """
     src, tgt = languages(bitext)
     changes = Counter[str]()

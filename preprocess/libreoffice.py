@@ -124,13 +124,15 @@ def _download(names: list[str], directory: Path, options: list[str]) -> str | No
 
 def _read_package(path: Path) -> Pages:
     pages: Pages = {}
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", path], stdout=subprocess.PIPE) as unpack:
-        with tarfile.open(fileobj=unpack.stdout, mode="r|") as tar:
-            for member in tar:
-                match = _TEXT_FOLDER.fullmatch(member.name)
-                file = tar.extractfile(member) if match and member.isfile() else None
-                if match and file:
-                    pages[match[1]] = parse_page(file.read())
+    with (
+        subprocess.Popen(["dpkg-deb", "--fsys-tarfile", path], stdout=subprocess.PIPE) as unpack,
+        tarfile.open(fileobj=unpack.stdout, mode="r|") as tar,
+    ):
+        for member in tar:
+            match = _TEXT_FOLDER.fullmatch(member.name)
+            file = tar.extractfile(member) if match and member.isfile() else None
+            if match and file:
+                pages[match[1]] = parse_page(file.read())
     if unpack.returncode or not pages:
         raise RecipeError(f"{path.name} holds no help pages; {_OTHER_SOURCES}")
     return pages

@@ -106,7 +106,9 @@ class Fetcher:
     def _get(self, where: str, expected: str | None) -> list[Path]:
         scheme, colon, rest = where.partition(":")
         if scheme == "file" and colon:
-            found = [Path(rest)] if Path(rest).exists() else [Path(name) for name in glob.glob(rest)]
+            found = (
+                [Path(rest)] if Path(rest).exists() else [Path(name) for name in glob.glob(rest)]
+            )
             if not found:
                 raise RecipeError(f"{where}: there is no such file")
             for path in numeric_order(found):
@@ -143,7 +145,10 @@ class Fetcher:
 def _download(url: str, directory: Path) -> Path:
     path = directory / "download"
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer, open(path, "wb") as file:
+        with (
+            urllib.request.urlopen(url, timeout=60) as answer,  # noqa: S310 (always https)
+            open(path, "wb") as file,
+        ):
             shutil.copyfileobj(answer, file)
             length = answer.headers.get("Content-Length")
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
@@ -154,35 +159,34 @@ def _download(url: str, directory: Path) -> Path:
 
 
 def _npm(package: str, directory: Path) -> Path:
-    return _by_tool(["npm", "pack", "--silent", "--pack-destination", str(directory), package])
+    return _by_tool(["npm", "pack", "--silent", "--pack-destination"], package, directory)
 
 
 def _pypi(requirement: str, directory: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
-    return _by_tool([*pip, "--no-deps", "--dest", str(directory), requirement])
+    return _by_tool([*pip, "--no-deps", "--dest"], requirement, directory)
 
 
-def _by_tool(command: list[str]) -> Path:
-    directory = Path(command[command.index(next(c for c in command if c.endswith(("dest", "destination")))) + 1])
-    if command[-1].startswith("-"):
-        raise RecipeError(f"{command[-1]!r} is not the name of a package")
+def _by_tool(command: list[str], package: str, directory: Path) -> Path:
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True)
+        subprocess.run(
+            [*command, str(directory), "--", package], check=True, capture_output=True, text=True
+        )
     except FileNotFoundError as error:
         raise RecipeError(f"{command[0]} is not installed; use another source") from error
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip() or "no reason given").split("\n")[-1]
-        raise RecipeError(f"cannot fetch {command[-1]}: {last}") from error
+        raise RecipeError(f"cannot fetch {package}: {last}") from error
     return next(directory.iterdir())
 
 
-def _unpacked(
-    path: Path, name: str, member: str | None, changes: Counter[str]
-) -> Iterator[str]:
+def _unpacked(path: Path, name: str, member: str | None, changes: Counter[str]) -> Iterator[str]:
     """Lines of a file or of one member of an archive; nothing is extracted to disk."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            chosen = _choose([i.filename for i in archive.infolist() if not i.is_dir()], member, name)
+            chosen = _choose(
+                [i.filename for i in archive.infolist() if not i.is_dir()], member, name
+            )
             with archive.open(chosen) as stream:
                 yield from read_stream(stream, f"{name}#member={chosen}", changes)
     elif tarfile.is_tarfile(path):
@@ -205,5 +209,3 @@ def _choose(members: list[str], wanted: str | None, name: str) -> str:
     shown = ", ".join(members[:20]) + (" …" if len(members) > 20 else "")
     missing = f"has no member {wanted}" if wanted else "is an archive"
     raise RecipeError(f"{name} {missing}; add #member= with one of: {shown}")
-
-

@@ -126,6 +126,7 @@ def subword(
         vocab_size: number of subwords; lowered, and said so, where the text is too small for it.
         model_type: unigram or bpe.
         coverage: share of the characters to cover; below 1, the rarest become unknown.
+
     """
     src, tgt = languages(bitext)
     train = list(read_set(bitext, "train", src, tgt))

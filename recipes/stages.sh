@@ -15,6 +15,8 @@ exp=$recipe/exp
 
 # Once for all stages: with a busy core, spinning threads halve the speed of training.
 export OMP_WAIT_POLICY=PASSIVE
+# A folder called "train" where the user happens to stand must not hide our module of that name.
+export PYTHONSAFEPATH=1
 
 _setting_help=() _setting_names=()
 _first=1 _last=999 _force=() _set=() _mode=run _stale=()
@@ -90,7 +92,6 @@ start() {
         flock --wait 2 9 ||
             _fail "another run is at work in $exp; wait for it, or choose another --exp-dir"
     fi
-    cd "$repository"
 }
 
 # stage NUMBER "Title" [--resume] --in PATH ... --out DIR -- COMMAND ...: see pipeline/stage.py.

@@ -39,6 +39,7 @@ def baselines(bitext: Path, out: Path) -> None:
     Args:
         bitext: directory with train and test.
         out: directory for the two files.
+
     """
     src, tgt = languages(bitext)
     train = list(read_set(bitext, "train", src, tgt))

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
@@ -84,6 +86,7 @@ def score(systems: dict[str, Path], references: Path, out: Path, target_language
         references: file with the reference of each line, untouched.
         out: directory for scores.json.
         target_language: code of the target language; it chooses BLEU's tokeniser.
+
     """
     refs = list(read_lines(references))
     result = {}

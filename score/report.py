@@ -64,6 +64,7 @@ def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: i
         hypotheses: its translations.
         references: test set, target side.
         count: number of samples to show.
+
     """
     scores = exp / "score" / "scores.json"
     if not scores.exists():

@@ -9,7 +9,7 @@ _SPELLING = str.maketrans("bcdfglmnprst", "pkthklnmbrzd")
 
 def pairs(count: int, seed: int = 1) -> list[tuple[str, str]]:
     """`count` different pairs of 4 to 9 words; the target is the source respelled."""
-    generator = random.Random(seed)  # noqa: S311
+    generator = random.Random(seed)
     words = ["".join(generator.choices(_SYLLABLES, k=generator.randint(1, 3))) for _ in range(80)]
     sources: dict[str, None] = {}
     while len(sources) < count:

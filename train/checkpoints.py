@@ -66,7 +66,8 @@ def average(paths: Sequence[Path], out: Path) -> None:
     """Write a checkpoint with the mean of the parameters of several, ready for inference.
 
     Checkpoint averaging as in Vaswani et al. 2017, section 6.1; the sum is kept in float64.
-    The optimiser's state and the times of the training are left out. Raises RecipeError if the models differ in shape.
+    The optimiser's state and the times of the training are left out. Raises RecipeError if the
+    models differ in shape.
     """
     state = load(paths[0])
     total = {name: value.double() for name, value in state["model"].items()}

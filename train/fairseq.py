@@ -87,6 +87,7 @@ def train(
         seed: seed of the parameters, the order of the batches and dropout.
         average_last: number of checkpoints to average, each save-interval-updates apart.
         threads: threads for one process (default: all cores).
+
     """
     out.mkdir(parents=True, exist_ok=True)
     command_line = arguments(data, out, options, seed, average_last)

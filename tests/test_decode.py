@@ -1,0 +1,141 @@
+"""Bundles and translating, with the toy model of the quick start."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from decode.bundle import Bundle
+from decode.export import export
+from decode.segments import is_loop, split_long
+from pipeline.errors import RecipeError
+from preprocess.subword import Codec, learn
+
+TEXT = ["La casa es gran. El gos dorm. Plou molt a la muntanya!", "El gat menja. On és?"] * 10
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return Codec(learn(TEXT, 60)[0])
+
+
+@pytest.mark.parametrize("limit", [1, 5, 12, 30])
+def test_long_lines_are_cut_and_nothing_is_lost(codec: Codec, limit: int) -> None:  # F3
+    line = TEXT[0] * 3
+    parts = split_long(line, limit, codec)
+    assert all(0 < len(part) <= limit for part in parts)
+    assert "".join(codec.decode(p) for p in parts).replace(" ", "") == line.replace(" ", "")
+
+
+def test_cuts_are_at_sentence_ends(codec: Codec) -> None:
+    longest = max(len(p) for p in codec.encode(["La casa es gran. El gos dorm."]))
+    parts = [codec.decode(p) for p in split_long(TEXT[0], longest, codec)]
+    assert parts == ["La casa es gran. El gos dorm.", "Plou molt a la muntanya!"]
+
+
+@pytest.mark.parametrize(
+    ("line", "loop"),
+    [("a b c a b c a b c a b c", True), ("x a b c a b c a b c a b c y", True),
+     ("a a a a a a a a a a a a", True), ("a b c a b c a b c", False), ("", False)],
+)  # fmt: skip
+def test_loops(line: str, loop: bool) -> None:
+    assert is_loop(line) is loop
+
+
+@pytest.mark.slow
+def test_one_line_out_for_each_line_in(finished) -> None:
+    source = (finished.exp / "clean" / "test.es").read_text().split("\n")[:-1]
+    lines = [source[0], "", source[1], "   ", " ".join(source * 4), "\u200b", *source]
+    bundle = Bundle.load(finished.exp / "bundle")
+    outputs = bundle.translate(lines)
+    assert len(outputs) == len(lines)
+    assert outputs[1] == outputs[3] == outputs[5] == ""
+    # The same source gives the same translation wherever it stands.
+    assert outputs[6] == outputs[0] and outputs[7] == outputs[2]
+    assert bundle.counts.split == 1 and bundle.counts.lines == len(lines)
+    assert bundle.counts.blank == 2
+
+
+@pytest.mark.slow
+def test_outputs_that_never_end_are_cut_and_counted(finished) -> None:  # F4
+    """The toy model hardly learned to stop; what it cuts is what the bundle says."""
+    bundle = Bundle.load(finished.exp / "bundle")
+    source = (finished.exp / "clean" / "train.es").read_text().split("\n")[:200]
+    outputs = bundle.translate(source, beam=1)
+    lengths = [len(p) for p in bundle.codec.encode(outputs)]
+    limits = [2 * len(p) + 20 for p in bundle.codec.encode(source)]
+    assert bundle.counts.cut <= 200 and max(lengths) <= max(limits) + 5
+
+
+@pytest.mark.slow
+def test_the_command_reads_raw_text_and_writes_raw_text(finished) -> None:
+    command = [sys.executable, "-m", "decode.translate", "--bundle", finished.exp / "bundle"]
+    result = subprocess.run(
+        command, input=b"nifo niba\r\n\n\xef\xbb\xbfguru tetela sa", capture_output=True
+    )
+    lines = result.stdout.decode().split("\n")
+    assert result.returncode == 0 and len(lines) == 4 and lines[1] == lines[3] == ""
+    assert b"3 lines, 1 blank" in result.stderr
+    bad = subprocess.run(command, input=b"a\xff", capture_output=True, text=False)
+    assert bad.returncode == 2
+    assert b"error: standard input, line 1, byte 1: 0xff is not valid UTF-8" in bad.stderr
+
+
+@pytest.mark.slow
+def test_translations_are_those_of_fairseq_generate(finished, tmp_path: Path) -> None:
+    """The reference decoder on the same checkpoint; its H lines come in batch order (F2).
+
+    Greedy, since the toy model's hypotheses are too close for beam search to choose among.
+    """
+    exp = finished.exp
+    script = (
+        "import argparse, torch; torch.serialization.add_safe_globals([argparse.Namespace]);"
+        "from fairseq_cli.generate import cli_main; cli_main()"
+    )
+    result = subprocess.run(
+        [
+            *(sys.executable, "-c", script, exp / "binary", "-s", "es", "-t", "ca"),
+            *("--path", exp / "train" / "checkpoint.pt", "--beam", "1", "--max-len-a", "2"),
+            *("--max-len-b", "20", "--required-batch-size-multiple", "1", "--max-tokens", "400"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    theirs = {}
+    for line in result.stdout.split("\n"):
+        if line.startswith("H-"):
+            number, _, pieces = line[2:].split("\t")
+            theirs[int(number)] = Codec.load(exp / "subword").decode(pieces.split(" "))
+    source = (exp / "clean" / "test.es").read_text().split("\n")[:-1]
+    ours = Bundle.load(exp / "bundle").translate(source, beam=1)
+    assert sorted(theirs) == list(range(len(ours)))
+    same = sum(theirs[number] == line for number, line in enumerate(ours))
+    assert same >= 0.9 * len(ours)
+
+
+@pytest.mark.slow
+def test_parts_that_do_not_belong_together_are_refused(finished, tmp_path: Path) -> None:
+    exp = finished.exp
+    other = tmp_path / "other"
+    shutil.copytree(exp / "subword", other)
+    (other / "subword.model").write_bytes(learn(["altres paraules aquí"] * 9, 25)[0])
+    with pytest.raises(RecipeError, match="hold different subwords"):
+        export(exp / "train" / "checkpoint.pt", exp / "binary", other, tmp_path / "o")
+    data = tmp_path / "data"
+    shutil.copytree(exp / "binary", data)
+    with open(data / "dict.ca.txt", "a") as file:
+        file.write("extra 1\n")
+    with pytest.raises(RecipeError, match="are not of the same training"):
+        export(exp / "train" / "checkpoint.pt", data, exp / "subword", tmp_path / "o")
+
+
+def test_a_directory_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"is not a model bundle .*decode\.export"):
+        Bundle.load(tmp_path)
+    (tmp_path / "bundle.json").write_text(json.dumps({"surprise": 1}))
+    with pytest.raises(RecipeError, match="is not a model bundle"):
+        Bundle.load(tmp_path)

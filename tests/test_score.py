@@ -1,0 +1,106 @@
+"""Scores equal to sacreBLEU's command, and the checks before them."""
+
+import json
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import RecipeError
+from score.baselines import nearest
+from score.metrics import check, score, scores
+from score.report import samples
+
+REFS = ["El gat dorm al sofà.", "Obre el fitxer, si us plau!", "No hi ha res.", "Desa-ho tot ara."]
+HYPS = ["El gat dorm al sofa.", "Obri el fitxer si us plau!", "No hi ha res.", "Desa tot."]
+
+
+@pytest.mark.parametrize(
+    ("language", "tokenizer", "hyps", "refs"),
+    [
+        ("ca", "13a", HYPS, REFS),
+        ("zho_Hans", "zh", ["我打开了文件。", "猫在睡觉"], ["我打开文件了。", "猫在沙发上睡觉。"]),
+    ],
+)
+def test_scores_are_those_of_the_sacrebleu_command(
+    tmp_path: Path, language: str, tokenizer: str, hyps: list[str], refs: list[str]
+) -> None:
+    (tmp_path / "ref").write_text("".join(f"{line}\n" for line in refs))
+    (tmp_path / "hyp").write_text("".join(f"{line}\n" for line in hyps))
+    command = [
+        *(sys.executable, "-m", "sacrebleu", tmp_path / "ref", "-i", tmp_path / "hyp"),
+        *("-m", "bleu", "chrf", "ter", "-tok", tokenizer, "-w", "10"),
+    ]
+    theirs = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    ours = scores(hyps, refs, language)
+    assert [s.metric for s in ours] == ["BLEU", "chrF", "TER"]
+    for our, their in zip(ours, theirs, strict=True):
+        assert our.value == pytest.approx(their["score"], abs=1e-9)
+        assert our.signature == their["signature"]
+
+
+def test_numbers_of_lines_must_agree() -> None:  # S2
+    with pytest.raises(RecipeError, match="2 hypotheses but 3 references"):
+        check(["a", "b"], ["a", "b", "c"])
+    with pytest.raises(RecipeError, match="both files are empty"):
+        check([], [])
+
+
+def test_all_blank_is_zero_with_a_warning() -> None:  # S2
+    assert check(["", " "], ["a", "b"]) == ["all hypotheses are blank"]
+    assert scores(["", ""], ["a b c d", "e"], "ca")[0].value == 0
+
+
+def test_subword_markers_left_in_are_refused() -> None:  # F1
+    for hypotheses in (["▁the ▁red d og"], ["th@@ e red"], ["the red </s>"]):
+        with pytest.raises(RecipeError, match="hold the subword marker"):
+            check(hypotheses, ["the red dog"])
+    assert check(["what is </s>?"], ["what is </s>?"]) == []
+
+
+def test_composed_and_decomposed_text_are_equal_and_said() -> None:  # N2
+    text = "Ọmọ náà lọ sí ọjà ní àárọ̀"
+    composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    assert check([decomposed], [composed]) == [
+        "1 hypotheses are not in NFC; scored after composing them"
+    ]
+    assert scores([decomposed], [composed], "yo")[0].value == pytest.approx(100)
+
+
+def test_a_carriage_return_does_not_add_a_line(tmp_path: Path) -> None:  # M2
+    (tmp_path / "ref").write_bytes(b"alpha one\r two\nbeta gamma delta epsilon\n")
+    (tmp_path / "hyp").write_bytes(b"alpha one  two\nbeta gamma delta epsilon\n")
+    score({"model": tmp_path / "hyp"}, tmp_path / "ref", tmp_path / "out", "en")
+    result = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert result["lines"] == 2
+    assert result["systems"]["model"]["scores"][0]["value"] == pytest.approx(100)
+
+
+def test_a_byte_order_mark_costs_nothing(tmp_path: Path) -> None:  # Z1
+    text = "one two three four\nfive six seven eight\nnine ten eleven twelve\n"
+    (tmp_path / "ref").write_text(text)
+    (tmp_path / "hyp").write_text("\ufeff" + text)
+    score({"m": tmp_path / "hyp"}, tmp_path / "ref", tmp_path / "out", "en")
+    result = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert result["systems"]["m"]["scores"][0]["value"] == pytest.approx(100)
+
+
+def test_the_nearest_sentence_by_hand() -> None:
+    memory = ["abre la ventana", "guarda el archivo", "abre el archivo"]
+    assert nearest(["abre los archivos", "guarda la ventana ya", "xyz"], memory)[:1] == [2]
+    assert nearest(["guarda el archivo"], memory) == [1]
+    assert nearest(["абв"], memory) == [0]  # nothing in common: the first
+
+
+def test_samples_are_wrapped_and_labelled(tmp_path: Path) -> None:
+    for name in "shr":
+        (tmp_path / name).write_text(
+            "".join(f"{name} word {n} of seven in all\n" for n in range(9))
+        )
+    text = list(samples(tmp_path / "s", tmp_path / "h", tmp_path / "r", 3))
+    assert len(text) == 12
+    assert text[0] == "source     s word 0 of seven in all"
+    assert text[6] == "reference  r word 3 of seven in all"

@@ -125,7 +125,7 @@ class Stage:
         if manifest is None:
             if not self.out.exists():
                 return ["never run" if not self.partial.exists() else "was interrupted"]
-            return [f"{self.out} was not made by this stage: it has no readable manifest"]
+            return [f"{self.out} holds something that no stage made"]
         reasons = _differences(manifest.key, self.key())
         if not reasons and (damage := manifest.damage(self.out)):
             reasons = [damage]
@@ -135,8 +135,14 @@ class Stage:
         """Run the command in `out.partial`, then rename that to `out`.
 
         `keep_partial` says that the command can go on in the partial directory of an earlier run
-        with the same key; otherwise an old one is deleted. Raises RecipeError if it fails.
+        with the same key; otherwise an old one is deleted. Raises RecipeError if it fails, and
+        rather than replace a directory that no stage made.
         """
+        if self.out.exists() and Manifest.read(self.out) is None:
+            raise RecipeError(
+                f"{self.out} exists but no stage made it (it has no readable manifest.json); "
+                "move it away, or choose another --exp-dir"
+            )
         key = self.key()
         key_file = self.partial.with_name(self.partial.name + ".key")
         if self.partial.exists():

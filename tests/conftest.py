@@ -1,6 +1,5 @@
 """Shared fixtures: one toy experiment, run by the real quick start, serves all slow tests."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -9,12 +8,14 @@ import toy
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "run.sh"
+TEMPLATE = REPOSITORY / "recipes" / "template" / "run.sh"
 
 
 class Recipe:
     """The quick start on a toy bitext of 600 pairs."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, script: Path = QUICKSTART) -> None:
+        self.script = script
         self.exp = directory / "exp"
         self.tsv = toy.write_tsv(directory / "toy.tsv", 600)
 
@@ -27,7 +28,7 @@ class Recipe:
             "train_config": str(REPOSITORY / "tests" / "toy.yaml"),
         }
         sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        return [str(QUICKSTART), "--exp-dir", str(self.exp), *sets, *options]
+        return [str(self.script), "--exp-dir", str(self.exp), *sets, *options]
 
     def run(self, *options: str, code: int = 0) -> str:
         """Run it, check the exit code, and return what it printed."""
@@ -51,12 +52,3 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     recipe = Recipe(directory)
     recipe.run()
     return recipe
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """Research data outside the project; tests that use it skip where it is absent."""
-    path = Path(os.environ.get("NMT_RECIPES_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not path.is_dir():
-        pytest.skip(f"no research data in {path}")
-    return path

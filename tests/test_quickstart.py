@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import toy
-from conftest import QUICKSTART, Recipe
+from conftest import QUICKSTART, TEMPLATE, Recipe
 
 from pipeline.manifest import Manifest
 
@@ -223,5 +223,18 @@ def test_interrupted_by_the_keyboard(tmp_path: Path) -> None:
     assert not (recipe.exp / "train").exists()
 
 
-def test_recipes_fit_on_two_screens() -> None:
-    assert len(QUICKSTART.read_text().split("\n")) <= 100
+def test_the_template_works_and_fits_on_two_screens(tmp_path: Path) -> None:
+    recipe = Recipe(tmp_path, TEMPLATE)
+    output = recipe.run()
+    assert "translation memory" in output
+    longest = (recipe.exp / "longest" / "longest.txt").read_text().split("\n")
+    assert longest[0].startswith("9 ") and len(longest) == 21
+    for script in (QUICKSTART, TEMPLATE):
+        assert len(script.read_text().split("\n")) <= 100
+
+
+def test_help_is_enough_by_itself(finished: Recipe) -> None:
+    output = finished.run("--help")
+    assert output.startswith("From nothing to a scored translation model")
+    for text in ("--stop-stage M", "vocab_size=4000", "example: "):
+        assert text in output

@@ -131,6 +131,14 @@ def test_a_half_made_directory_is_only_used_with_resume_and_the_same_key(exp: Pa
     assert run(exp, "two", "bash", "-c", script, str(exp / "two"), "2").returncode == 1
 
 
+def test_a_directory_that_no_stage_made_is_not_replaced(exp: Path) -> None:
+    (exp / "out").mkdir()
+    (exp / "out" / "thesis.txt").write_text("years of work")
+    result = run(exp, "out", "true", options=("--force",))
+    assert result.returncode == 1 and "move it away" in result.stderr
+    assert (exp / "out" / "thesis.txt").read_text() == "years of work"
+
+
 def test_a_missing_input_is_one_sentence(exp: Path) -> None:
     result = run(exp, "out", "true", inputs=(exp / "nothing",))
     assert result.returncode == 1

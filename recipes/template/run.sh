@@ -36,7 +36,7 @@ stage 2 "Inspect and clean: clean" --in "$exp/fetch" --out "$exp/clean" -- \
 # directory it writes to is handed over as an argument of its own ($1), because a stage writes to
 # another name until it is complete.
 stage 2 "Look at the longest lines" --in "$exp/clean" --out "$exp/longest" -- \
-    bash -c 'mkdir -p "$1" && awk "{ print NF, \$0 }" "$2" | sort -rn | sed 20q > "$1/longest.txt"' \
+    bash -c 'mkdir -p "$1" && awk "{ print NF, \$0 }" "$2" | sort -rn | sed -n 1,20p > "$1/longest.txt"' \
     longest "$exp/longest" "$exp/clean/train.$src"
 
 stage 3 "Learn and apply subwords" --in "$exp/clean" --out "$exp/subword" -- \

@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -52,6 +53,9 @@ def command(function: Callable[..., Any]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # our reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

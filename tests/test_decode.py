@@ -133,6 +133,14 @@ def test_parts_that_do_not_belong_together_are_refused(finished, tmp_path: Path)
         export(exp / "train" / "checkpoint.pt", data, exp / "subword", tmp_path / "o")
 
 
+@pytest.mark.slow
+def test_a_reader_that_stops_early_is_no_error(finished) -> None:
+    command = f"{sys.executable} -m decode.translate --bundle '{finished.exp}/bundle'"
+    lines = f"yes 'nifo niba' | head -n 9000 | {command} | head -n 1"
+    result = subprocess.run(["bash", "-c", lines], capture_output=True, text=True)
+    assert "Traceback" not in result.stderr and result.stdout.count("\n") == 1
+
+
 def test_a_directory_that_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"is not a model bundle .*decode\.export"):
         Bundle.load(tmp_path)

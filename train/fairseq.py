@@ -70,7 +70,6 @@ def train(
     options: dict[str, Any],
     seed: int = 1,
     average_last: int = 3,
-    threads: int | None = None,
 ) -> None:
     """Train a model with fairseq and average its last checkpoints.
 
@@ -86,14 +85,13 @@ def train(
         options: options of fairseq-train, by name without the two dashes.
         seed: seed of the parameters, the order of the batches and dropout.
         average_last: number of checkpoints to average, each save-interval-updates apart.
-        threads: threads for one process (default: all cores).
 
     """
     out.mkdir(parents=True, exist_ok=True)
     command_line = arguments(data, out, options, seed, average_last)
     if not (out / CHECKPOINT).exists():  # else an earlier run was killed while tidying up
         mend_last(out)
-        _run(command_line, out, threads)
+        _run(command_line, out)
         _finish(out, options, seed, average_last, command_line)
     for path in [*out.glob("checkpoint_*.pt"), *out.glob("*.partial")]:
         path.unlink()
@@ -111,12 +109,10 @@ def train(
     )
 
 
-def _run(command_line: list[str], out: Path, threads: int | None) -> None:
+def _run(command_line: list[str], out: Path) -> None:
     environment = dict(os.environ)
     # A spinning thread takes the core that another process needs: speed falls to a third.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if threads:
-        environment["OMP_NUM_THREADS"] = str(threads)
     full = [sys.executable, "-m", "train.fairseq_main", *command_line]
     with open(out / LOG, "a", encoding="utf-8") as log:
         log.write(f"$ fairseq-train {shlex.join(command_line)}\n")

@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
@@ -63,17 +64,19 @@ def decompressed(stream: IO[bytes]) -> IO[bytes]:
 
 
 def read_stream(stream: IO[bytes], name: str, changes: Counter[str] | None = None) -> Iterator[str]:
-    """Yield the lines of an open binary file (compressed or not) without their line ends.
+    """Yield the lines of an open binary file; see `read_blocks`."""
+    for block in _decoded(stream, name, changes):
+        yield from block
 
-    `\\r\\n` counts as one line end. `name` is what error messages call the file. Raises
-    RecipeError with file, line and byte offset (of the decompressed text) for invalid UTF-8 and
-    for a damaged archive.
-    """
+
+def _decoded(
+    stream: IO[bytes], name: str, changes: Counter[str] | None = None
+) -> Iterator[list[str]]:
     offset = number = 0
-    raw_lines = _split(decompressed(stream))
+    raw_blocks = _whole_lines(decompressed(stream))
     while True:
         try:
-            raw = next(raw_lines)
+            raw = next(raw_blocks)
         except StopIteration:
             return
         except (EOFError, OSError, lzma.LZMAError, zstandard.ZstdError) as error:
@@ -81,47 +84,72 @@ def read_stream(stream: IO[bytes], name: str, changes: Counter[str] | None = Non
                 f"{name} is a damaged or cut compressed file ({error}, after line {number}); "
                 "fetch it again"
             ) from error
-        number += 1
-        body = raw[:-1] if raw.endswith(b"\n") else raw
-        body = body[:-1] if body.endswith(b"\r") else body
         try:
-            line = body.decode("utf-8")
+            text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise RecipeError(
-                f"{name}, line {number}, byte {offset + error.start}: "
-                f"0x{body[error.start]:02x} is not valid UTF-8; convert the file first, "
+                f"{name}, line {number + raw.count(10, 0, error.start) + 1}, "
+                f"byte {offset + error.start}: "
+                f"0x{raw[error.start]:02x} is not valid UTF-8; convert the file first, "
                 "for example with iconv -f WINDOWS-1252 -t UTF-8"
             ) from error
-        yield one_line(line, changes)
+        lines = text.removesuffix("\n").split("\n")
+        if _ODD.search(text.replace("\n", "")):
+            lines = [one_line(line.removesuffix("\r"), changes) for line in lines]
+        yield lines
+        number += len(lines)
         offset += len(raw)
 
 
-def _split(stream: IO[bytes]) -> Iterator[bytes]:
+def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
     # zstd's reader cannot iterate by line, so this reads blocks, for all formats alike.
-    rest = b""
+    rest: list[bytes] = []
     while block := stream.read(1 << 20):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        for line in lines:
-            yield line + b"\n"
-    if rest:
-        yield rest
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield b"".join([*rest, block[:end]])
+            rest = []
+        rest.append(block[end:])
+    if last := b"".join(rest):
+        yield last
 
 
-def read_lines(path: Path | str, changes: Counter[str] | None = None) -> Iterator[str]:
-    """Yield the lines of a file; see `read_stream`. A missing file is a RecipeError."""
+def read_blocks(path: Path | str, changes: Counter[str] | None = None) -> Iterator[list[str]]:
+    """Yield the lines of a file, compressed or not, without their line ends, in lists.
+
+    `\\r\\n` counts as one line end. `changes` counts the characters that `one_line` mends.
+    Raises RecipeError with file, line and byte offset (of the decompressed text) for invalid
+    UTF-8, for a damaged archive and for a missing file.
+    """
     try:
         file = open(path, "rb")  # noqa: SIM115 (closed below; only opening is guarded)
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}; check the path") from error
     with file:
-        yield from read_stream(file, str(path), changes)
+        yield from _decoded(file, str(path), changes)
+
+
+def read_lines(path: Path | str, changes: Counter[str] | None = None) -> Iterator[str]:
+    """Yield the lines of a file one by one; see `read_blocks`."""
+    for block in read_blocks(path, changes):
+        yield from block
 
 
 def read_bitext(
     source: Path | str, target: Path | str, changes: Counter[str] | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Yield (source, target) pairs of two parallel files.
+    """Yield (source, target) pairs of two parallel files; see `read_bitext_blocks`."""
+    for sources, targets in read_bitext_blocks(source, target, changes=changes):
+        yield from zip(sources, targets, strict=True)
+
+
+def read_bitext_blocks(
+    source: Path | str,
+    target: Path | str,
+    size: int = 20_000,
+    changes: Counter[str] | None = None,
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield `size` source lines and their target lines at a time.
 
     Raises RecipeError, naming both line counts, if one file is shorter: a truncated pair of
     files most likely has its sides shifted too.
@@ -129,19 +157,18 @@ def read_bitext(
     sides = read_lines(source, changes), read_lines(target, changes)
     number = 0
     while True:
-        pair = [next(side, None) for side in sides]
-        if pair[0] is not None and pair[1] is not None:
-            number += 1
-            yield pair[0], pair[1]
-            continue
-        if pair[0] is None and pair[1] is None:
+        blocks = [list(islice(side, size)) for side in sides]
+        counts = [number + len(block) for block in blocks]
+        if counts[0] != counts[1]:
+            counts = [n + sum(1 for _ in side) for n, side in zip(counts, sides, strict=True)]
+            raise RecipeError(
+                f"{source} has {counts[0]:,} lines but {target} has {counts[1]:,}; "
+                "parallel files must have the same number of lines: find where they part"
+            )
+        if counts[0] == number:
             return
-        counts = [number + (line is not None) for line in pair]
-        counts = [n + sum(1 for _ in side) for n, side in zip(counts, sides, strict=True)]
-        raise RecipeError(
-            f"{source} has {counts[0]:,} lines but {target} has {counts[1]:,}; "
-            "parallel files must have the same number of lines: find where they part"
-        )
+        number = counts[0]
+        yield blocks[0], blocks[1]
 
 
 def write_lines(path: Path | str, lines: Iterable[str]) -> int:

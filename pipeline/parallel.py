@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
@@ -56,16 +56,14 @@ def parallel_map(
         pool.shutdown(cancel_futures=True)
 
 
-_function: Callable[..., object] | None = None
+_work: list[Callable[..., Any]] = []
 
 
-def _start(function: Callable[..., object]) -> None:
+def _start(function: Callable[..., Any]) -> None:
     # Given at the fork, not with each item: a closure cannot be pickled.
-    global _function
-    _function = function
+    _work.append(function)
     die_with_parent()
 
 
-def _call(item: _Item) -> object:
-    assert _function is not None
-    return _function(item)
+def _call(item: Any) -> Any:
+    return _work[-1](item)

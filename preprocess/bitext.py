@@ -1,8 +1,6 @@
 """A directory of parallel text: the files `train.es`, `train.ca`, `dev.es` … of one pair."""
 
 import hashlib
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,6 @@ from pipeline.errors import RecipeError
 from pipeline.lines import read_bitext
 
 SETS = ("train", "dev", "test")
-_NOT_WORD = re.compile(r"[\W_]+")
 
 
 def read_set(
@@ -37,13 +34,6 @@ def write_languages(directory: Path, src: str, tgt: str) -> None:
     """Say which pair a directory holds, for `languages`."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "pair").write_text(f"{src} {tgt}\n", encoding="utf-8")
-
-
-def squashed(line: str) -> str:
-    """A line without what hides an overlap: letter case, form, spaces and punctuation."""
-    folded = unicodedata.normalize("NFKC", line).casefold()
-    # A line of punctuation alone is compared as it is: else all of them would be equal.
-    return _NOT_WORD.sub("", folded) or line
 
 
 def hash_share(text: str) -> float:

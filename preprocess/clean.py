@@ -1,99 +1,209 @@
 """Drop the training pairs that teach a model nothing or the wrong thing; each for one reason."""
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
-from pipeline.lines import write_bitext
-from pipeline.manifest import note
-from preprocess.bitext import languages, read_set, squashed, write_languages
-from preprocess.normalise import normalise
+from pipeline.lines import read_bitext_blocks, read_lines, write_bitext
+from pipeline.manifest import note, write_json
+from pipeline.parallel import parallel_map
+from pipeline.progress import progress
+from preprocess.bitext import languages, read_set, write_languages
+from preprocess.features import Side, earlier_equal, squash
+from preprocess.filters import Filter, Pairs, Scores, read_filters
+from preprocess.normalise import normaliser, steps_by_language
+
+NORMALISATION = "normalise.json"
+
+# Safe for any language: nothing here depends on how it is written.
+DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
+    {"words": {"max": 200}},
+    {"word_ratio": {"max": 2.5}},
+    {"copy": {"max": 0}},
+    {"held_out": {"max": 0}},
+    {"repeated_pair": {"max": 0}},
+]
 
 
-class Filter:
-    """Decides for one pair after the other; remembers the pairs it has kept."""
+def decide(pairs: Pairs, filters: list[Filter]) -> tuple[NDArray[np.int16], Scores]:
+    """For each pair the place of the first filter that drops it, or -1; and the score it had.
 
-    def __init__(
-        self, held_out: list[tuple[str, str]], max_words: int, max_ratio: float, keep_copies: bool
-    ) -> None:
-        self._max_words, self._max_ratio, self._keep_copies = max_words, max_ratio, keep_copies
-        self._held_out = [{squashed(normalise(pair[side])) for pair in held_out} for side in (0, 1)]
-        self._seen: set[tuple[str, str]] = set()
+    Filters of the corpus are passed over: they need all pairs.
+    """
+    size = len(pairs.source.lines)
+    reason, value = np.full(size, -1, np.int16), np.zeros(size)
+    for place, one in enumerate(filters):
+        if one.of_the_corpus:
+            continue
+        scores = np.asarray(one.score(pairs, **one.parameters), dtype=float).reshape(size, -1)
+        outside = (scores < one.least) | (scores > one.most) | np.isnan(scores)
+        new = outside.any(axis=1) & (reason < 0)
+        reason[new] = place
+        value[new] = scores[new, outside[new].argmax(axis=1)]
+    return reason, value
 
-    def reason(self, source: str, target: str) -> str | None:
-        """Why a normalised pair is dropped, or None to keep it."""
-        if not source or not target:
-            return "empty"
-        lengths = len(source.split()), len(target.split())
-        if max(lengths) > self._max_words:
-            return "too long"
-        # Two words against five are no sign of trouble; twenty against fifty are.
-        if (max(lengths) + 3) / (min(lengths) + 3) > self._max_ratio:
-            return "length ratio"
-        if source == target and not self._keep_copies:
-            return "copy"
-        if squashed(source) in self._held_out[0] or squashed(target) in self._held_out[1]:
-            return "in dev or test"
-        if (source, target) in self._seen:
-            return "repeated"
-        self._seen.add((source, target))
-        return None
+
+def decide_in_corpus(
+    reason: NDArray[np.int16], keys: dict[int, NDArray[np.int64]], filters: list[Filter]
+) -> None:
+    """Let each filter of the corpus judge the pairs that all filters before it have kept."""
+    for place, hashes in keys.items():
+        still = np.flatnonzero((reason < 0) | (reason > place))
+        counts = earlier_equal(hashes[still])
+        reason[still[(counts < filters[place].least) | (counts > filters[place].most)]] = place
 
 
 def clean(
     bitext: Path,
     out: Path,
-    max_words: int = 200,
-    max_ratio: float = 2.5,
-    keep_copies: bool = False,
+    filters: list[dict[str, dict[str, Any] | None]] | None = None,
+    normalise: dict[str, list[str]] | None = None,
+    workers: int | None = None,
 ) -> None:
     """Normalise and filter the training pairs; dev is normalised, test stays as it is.
 
-    Pairs are judged after normalising and dropped as pairs, so that the sides cannot shift.
-    Writes train, dev and test, and dropped.tsv with line number, reason and both sides.
+    Pairs are judged after normalising, by one filter after the other, and dropped as pairs by
+    the first that their score does not suit. Writes train, dev and test, normalise.json, and
+    dropped.tsv with line number, reason, score and both sides. preprocess/README.md lists the
+    filters. They are best kept in a file:
 
-    Example: python -m preprocess.clean --bitext exp/fetch --out exp/clean --max-words 100
+    filters:
+      - words: {max: 100}
+      - script: {min: 0.5}
+      - repeated_pair: {max: 0}
+    normalise:
+      default: [nfc]
+      es: [nfc, quotes]
+
+    Example: python -m preprocess.clean --bitext exp/fetch --out exp/clean --config clean.yaml
 
     Args:
         bitext: directory with train.SRC, train.TGT, dev.SRC …
         out: directory for the same files, cleaned.
-        max_words: longest side that is kept, in words.
-        max_ratio: largest ratio of the lengths in words, after adding 3 to both.
-        keep_copies: keep pairs whose sides are equal (they teach a model to copy:
-            Khayrallah & Koehn 2018).
+        filters: list of filters; pairs with an empty side are always dropped.
+        normalise: steps (nfc, nfkc, quotes) for each language code, or for `default`.
+        workers: processes; one per core unless given. The result is the same.
 
     """
     src, tgt = languages(bitext)
-    held_out = [pair for name in ("dev", "test") for pair in read_set(bitext, name, src, tgt)]
-    decide = Filter(held_out, max_words, max_ratio, keep_copies)
-    kept: list[tuple[str, str]] = []
-    dropped: list[tuple[int, str, str, str]] = []
-    for number, pair in enumerate(read_set(bitext, "train", src, tgt), start=1):
-        source, target = normalise(pair[0]), normalise(pair[1])
-        if reason := decide.reason(source, target):
-            dropped.append((number, reason, *pair))
-        else:
-            kept.append((source, target))
+    steps = steps_by_language(normalise, (src, tgt))
+    chosen = read_filters(
+        [{"empty": {"max": 0}}, *(DEFAULT_FILTERS if filters is None else filters)]
+    )
+    shape = [normaliser(steps[language]) for language in (src, tgt)]
+    held_pairs = [pair for name in ("dev", "test") for pair in read_set(bitext, name, src, tgt)]
+    held = [
+        frozenset(squash([form(pair[side]) for pair in held_pairs]) if held_pairs else ())
+        for side, form in enumerate(shape)
+    ]
+    files = sorted({Path(f.parameters["file"]) for f in chosen if f.name == "external"})
+
+    def judge(block: _Block) -> tuple[NDArray[np.int16], Scores, list[NDArray[np.int64]]]:
+        number, sources, targets, columns = block
+        pairs = Pairs(
+            Side([shape[0](line) for line in sources]),
+            Side([shape[1](line) for line in targets]),
+            *(src, tgt, (held[0], held[1])),
+            external=dict(zip(files, columns, strict=True)),
+            first_line=number,
+        )
+        return *decide(pairs, chosen), [f.score(pairs) for f in chosen if f.of_the_corpus]
+
+    train = bitext / f"train.{src}", bitext / f"train.{tgt}"
+    judged = list(
+        progress(parallel_map(judge, _blocks(*train, files), workers), "judging", "blocks")
+    )
+    if not judged:
+        raise RecipeError(f"{train[0]} is empty; there is nothing to train on")
+    blocks = len(judged)
+    reason = np.concatenate([part[0] for part in judged])
+    values = np.concatenate([part[1] for part in judged])
+    places = [place for place, one in enumerate(chosen) if one.of_the_corpus]
+    keys = {
+        place: np.concatenate([part[2][index] for part in judged])
+        for index, place in enumerate(places)
+    }
+    del judged
+    decide_in_corpus(reason, keys, chosen)
+    del keys
+    counts = Counter(chosen[place].name for place in reason[reason >= 0])
+    kept = int((reason < 0).sum())
     if not kept:
-        raise RecipeError(f"all {len(dropped)} training pairs would be dropped; see {bitext}")
+        raise RecipeError(
+            f"all {len(reason):,} training pairs would be dropped, most of them by "
+            f"{counts.most_common(1)[0][0]}; look at the filters and at {train[0]}"
+        )
+
+    def write(block: _Block) -> tuple[list[tuple[str, str]], str]:
+        number, sources, targets, _ = block
+        kept_pairs, dropped = [], []
+        rows = slice(number - 1, number - 1 + len(sources))
+        why, score = reason[rows], values[rows]
+        for place, (source, target) in enumerate(zip(sources, targets, strict=True)):
+            if why[place] < 0:
+                kept_pairs.append((shape[0](source), shape[1](target)))
+            else:
+                columns = (text.replace("\t", " ") for text in (source, target))
+                name = chosen[why[place]].name
+                dropped.append(
+                    "\t".join([f"{number + place}", name, f"{score[place]:g}", *columns])
+                )
+        return kept_pairs, "".join(row + "\n" for row in dropped)
 
     write_languages(out, src, tgt)
-    write_bitext(out / f"train.{src}", out / f"train.{tgt}", kept)
-    dev = [(normalise(s), normalise(t)) for s, t in read_set(bitext, "dev", src, tgt)]
+    write_json(out / NORMALISATION, steps)
+    with open(out / "dropped.tsv", "w", encoding="utf-8", newline="\n") as file:
+
+        def kept_lines() -> Iterator[tuple[str, str]]:
+            written = parallel_map(write, _blocks(*train, []), workers)
+            for kept_pairs, dropped in progress(written, "writing", "blocks", blocks):
+                file.write(dropped)
+                yield from kept_pairs
+
+        write_bitext(out / f"train.{src}", out / f"train.{tgt}", kept_lines())
+    dev = [(shape[0](s), shape[1](t)) for s, t in read_set(bitext, "dev", src, tgt)]
     dev = [pair for pair in dev if all(pair)]
     write_bitext(out / f"dev.{src}", out / f"dev.{tgt}", dev)
     write_bitext(out / f"test.{src}", out / f"test.{tgt}", read_set(bitext, "test", src, tgt))
-    with open(out / "dropped.tsv", "w", encoding="utf-8", newline="\n") as file:
-        for number, reason, source, target in dropped:
-            columns = (text.replace("\t", " ") for text in (source, target))
-            file.write(f"{number}\t{reason}\t" + "\t".join(columns) + "\n")
-    reasons = Counter(reason for _, reason, _, _ in dropped)
-    note(out, train_kept=len(kept), train_dropped=reasons, dev_kept=len(dev))
+    note(out, train_kept=kept, train_dropped=counts, dev_kept=len(dev), normalise=steps)
 
-    print(f"train: {len(kept):,} of {len(kept) + len(dropped):,} pairs kept")
-    for reason, count in reasons.most_common():
-        print(f"  {count:>9,}  dropped: {reason}")
+    print(f"train: {kept:,} of {len(reason):,} pairs kept")
+    for one in chosen:
+        if counts[one.name]:
+            print(f"  {counts[one.name]:>9,}  dropped: {one.name} ({describe(one)})")
+
+
+def describe(one: Filter) -> str:
+    """What a filter asks of a pair, as it is written in the YAML file."""
+    limits = {"min": one.least, "max": one.most}
+    finite = {name: f"{limit:g}" for name, limit in limits.items() if np.isfinite(limit)}
+    return ", ".join(f"{name}: {value}" for name, value in {**finite, **one.parameters}.items())
+
+
+# Number of the first line, sources, targets, and the rows of each file of outside scores.
+_Block = tuple[int, list[str], list[str], list[list[list[str]]]]
+
+
+def _blocks(source: Path, target: Path, files: list[Path]) -> Iterator[_Block]:
+    number = 1
+    tables = [(file, read_lines(file)) for file in files]
+    for sources, targets in read_bitext_blocks(source, target):
+        columns = []
+        for file, rows in tables:
+            columns.append([row.split("\t") for row in islice(rows, len(sources))])
+            if len(columns[-1]) < len(sources):
+                raise RecipeError(f"{file} has fewer lines than {source}; it needs one for each")
+        yield number, sources, targets, columns
+        number += len(sources)
+    if extra := next(chain.from_iterable(rows for _, rows in tables), None):
+        raise RecipeError(f"{files} hold more lines than {source}, beginning with {extra!r}")
 
 
 if __name__ == "__main__":

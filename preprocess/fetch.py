@@ -9,7 +9,8 @@ from pipeline.errors import RecipeError
 from pipeline.languages import find
 from pipeline.lines import write_bitext
 from pipeline.manifest import note
-from preprocess.bitext import SETS, hash_share, squashed, write_languages
+from preprocess.bitext import SETS, hash_share, write_languages
+from preprocess.features import squash
 from preprocess.libreoffice import help_pages, paragraph_pairs
 from preprocess.sources import Fetcher
 
@@ -68,7 +69,7 @@ def fetch(
     else:
         fetched = []
         pairs = fetcher.pairs(train, src, tgt, changes)
-        _split(((squashed(pair[0]), *pair) for pair in pairs), shares, sets)
+        _split(((squash([pair[0]])[0], *pair) for pair in pairs), shares, sets)
     for name, source in (("dev", dev), ("test", test)):
         if source:
             sets[name] = list(fetcher.pairs(source, src, tgt, changes))

@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.command import command
 from pipeline.manifest import note, write_json
-from preprocess.bitext import SETS, languages, read_set, squashed
+from preprocess.bitext import SETS, languages, read_set
+from preprocess.features import squash
 
 _RESERVED = re.compile(r"</?s>|<pad>|<unk>|@@(?: |$)|▁")
 _DIGITS = re.compile(r"\d+")
@@ -42,10 +43,10 @@ def _digits(line: str) -> list[str]:
 
 def overlap(pairs: list[tuple[str, str]], held_out: list[tuple[str, str]]) -> dict[str, int]:
     """How many pairs share a side with a held-out set, letter case and punctuation aside."""
-    held = [{squashed(pair[side]) for pair in held_out} for side in (0, 1)]
+    held = [{squash([pair[side]])[0] for pair in held_out} for side in (0, 1)]
     return {
-        "source": sum(squashed(source) in held[0] for source, _ in pairs),
-        "target": sum(squashed(target) in held[1] for _, target in pairs),
+        "source": sum(squash([source])[0] in held[0] for source, _ in pairs),
+        "target": sum(squash([target])[0] in held[1] for _, target in pairs),
     }
 
 

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 import toy
+from hypothesis import settings
+
+# The first example pays for tables that all later ones use.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICKSTART = REPOSITORY / "recipes" / "quickstart" / "run.sh"

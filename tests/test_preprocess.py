@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.errors import RecipeError
 from preprocess import bitext
 from preprocess.binarise import binarise, read_dictionary
-from preprocess.clean import Filter, clean
+from preprocess.clean import clean
 from preprocess.fetch import fetch
 from preprocess.inspect import describe, inspect
 from preprocess.libreoffice import package, paragraph_pairs, parse_page
@@ -125,30 +123,6 @@ def test_inspect_fails_on_shifted_sides(tmp_path: Path) -> None:
     assert "may be shifted" in report["findings"][0]["text"]
 
 
-def test_each_pair_is_dropped_for_one_reason(tmp_path: Path) -> None:
-    kept = ("Abre el archivo", "Obre el fitxer")
-    train = [
-        kept,
-        ("\u200b", "només esquerra"),  # Z4: empty once normalised
-        ("x " * 300, "y " * 300),
-        ("una dos tres quatro cinco seis siete ocho nueve diez once doce trece", "a"),
-        ("LibreOffice", "LibreOffice"),
-        ("¡EL  ARCHIVO de prueba!", "nou text"),  # B2: case, spaces and punctuation aside
-        ("el texto nuevo", "El fitxer de prova"),
-        ("Abre  el archivo", "Obre el\u00a0fitxer"),
-    ]
-    make_bitext(
-        tmp_path / "in", train=train, test=[("El archivo de prueba.", "El fitxer, de prova")]
-    )
-    clean(tmp_path / "in", tmp_path / "out")
-    assert list(bitext.read_set(tmp_path / "out", "train", "es", "ca")) == [kept]
-    dropped = (tmp_path / "out" / "dropped.tsv").read_text().split("\n")[:-1]
-    assert [row.split("\t")[:2] for row in dropped] == [
-        ["2", "empty"], ["3", "too long"], ["4", "length ratio"], ["5", "copy"],
-        ["6", "in dev or test"], ["7", "in dev or test"], ["8", "repeated"],
-    ]  # fmt: skip
-
-
 def test_repetition_is_judged_by_pair(tmp_path: Path) -> None:  # M5
     a, b = ["hi", "yes", "hi", "no"], ["hola", "sí", "ei", "no pas"]
     make_bitext(tmp_path / "in", train=list(zip(a, b, strict=True)))
@@ -163,13 +137,6 @@ def test_references_are_untouched(tmp_path: Path) -> None:  # N2, D2, N4
     make_bitext(tmp_path / "in", train=[("a", "b")], test=[("font", reference)])
     clean(tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out" / "test.ca").read_bytes() == f"{reference}\n".encode()
-
-
-@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=20))
-def test_no_filter_shifts_the_sides(pairs: list[tuple[str, str]]) -> None:
-    decide = Filter([("x", "y")], max_words=3, max_ratio=1.5, keep_copies=False)
-    kept = [pair for pair in pairs if decide.reason(*pair) is None]
-    assert all(pair in pairs for pair in kept) and len(kept) == len(set(kept))
 
 
 TEXT = [

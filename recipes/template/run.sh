@@ -30,7 +30,7 @@ stage 2 "Inspect and clean: inspect" --in "$exp/fetch" --out "$exp/inspect" -- \
     python -m preprocess.inspect --bitext "$exp/fetch" --out "$exp/inspect"
 
 stage 2 "Inspect and clean: clean" --in "$exp/fetch" --out "$exp/clean" -- \
-    python -m preprocess.clean --bitext "$exp/fetch" --out "$exp/clean" --max-words 150
+    python -m preprocess.clean --bitext "$exp/fetch" --out "$exp/clean" --config "$recipe/conf/clean.yaml"
 
 # Any command can be a stage. This one is plain shell; a failure inside a pipe fails it. The
 # directory it writes to is handed over as an argument of its own ($1), because a stage writes to

@@ -67,57 +67,62 @@ class _Corpus:
         self.before[starts] = size
         self.text = np.append(self.text, -1)
         self.after = np.append(self.after, size)
-        left = np.flatnonzero(self.after[:-1] != size)
-        keys = self.keys(left)
-        order = np.argsort(keys, kind="stable")
-        distinct, first = np.unique(keys[order], return_index=True)
-        self.places: dict[int, list[NDArray[np.int64]]] = {
-            key: [part]
-            for key, part in zip(
-                distinct.tolist(), np.split(left[order], first[1:]), strict=True
-            )
-        } if len(left) else {}  # fmt: skip
-        self.counts = self._summed(left)
+        self.places: dict[int, list[NDArray[np.int64]]] = {}
+        self.counts = self._found(np.flatnonzero(self.after[:-1] != size))
 
-    def keys(self, left: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self.text[left] * self.base + self.text[self.after[left]]
+    def _by_key(
+        self, left: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int], list[int]]:
+        """Places of pairs in the order of their keys, where each key begins, and its count."""
+        keys = self.text[left] * self.base + self.text[self.after[left]]
+        order = keys.argsort(kind="stable")
+        keys, left = keys[order], left[order]
+        starts = np.flatnonzero(_changes(keys))
+        sums = np.add.reduceat(self.weight[left], starts) if len(left) else keys
+        return left, starts, keys[starts].tolist(), sums.tolist()
 
-    def _summed(self, left: NDArray[np.int64]) -> dict[int, int]:
-        keys, where = np.unique(self.keys(left), return_inverse=True)
-        sums = np.zeros(len(keys), np.int64)
-        np.add.at(sums, where, self.weight[left])
-        return dict(zip(keys.tolist(), sums.tolist(), strict=True))
+    def _found(self, left: NDArray[np.int64]) -> dict[int, int]:
+        """Remember where new pairs stand; returns their counts."""
+        left, starts, keys, sums = self._by_key(left)
+        ends = [*starts.tolist(), len(left)]
+        for key, begin, end in zip(keys, ends, ends[1:], strict=False):
+            self.places.setdefault(key, []).append(left[begin:end])
+        return dict(zip(keys, sums, strict=True))
 
     def merge(self, key: int) -> tuple[dict[int, int], dict[int, int]]:
         """Merge a pair wherever it stands; returns the counts of lost and of new pairs."""
         left, right = divmod(key, self.base)
-        place = np.concatenate(self.places.pop(key, [np.zeros(0, np.int64)]))
+        place = np.concatenate(self.places.pop(key))
         # Earlier merges may have used up a symbol, or made the pair twice at one place.
         place = place[(self.text[place] == left) & (self.text[self.after[place]] == right)]
-        place = np.unique(place)
+        place = _distinct(place)
         if left == right:
             place = place[_every_other(place, self.before)]
         new = self.symbols.number(self.symbols.texts[left] + self.symbols.texts[right])
         end = len(self.text) - 1
         used = self.after[place]
-        touched = np.unique(np.concatenate([self.before[place], place, used]))
-        lost = self._summed(touched[(touched != end) & (self.after[touched] != end)])
+        touched = _distinct(np.concatenate([self.before[place], place, used]))
+        _, _, keys, sums = self._by_key(touched[self.after[touched] != end])
         behind = self.after[used]
         self.text[place] = new
         self.text[used] = -1
         self.after[place] = behind
         self.before[behind] = place
         self.after[used] = end
-        touched = np.unique(np.concatenate([self.before[place], place]))
-        touched = touched[(touched != end) & (self.after[touched] != end)]
-        keys = self.keys(touched)
-        order = np.argsort(keys, kind="stable")
-        distinct, first = np.unique(keys[order], return_index=True)
-        if len(distinct):
-            parts = np.split(touched[order], first[1:])
-            for made, part in zip(distinct.tolist(), parts, strict=True):
-                self.places.setdefault(made, []).append(part)
-        return lost, self._summed(touched)
+        touched = _distinct(np.concatenate([self.before[place], place]))
+        made = self._found(touched[self.after[touched] != end])
+        return dict(zip(keys, sums, strict=True)), made
+
+
+def _changes(ordered: NDArray[np.int64]) -> NDArray[np.bool_]:
+    new = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    return new
+
+
+def _distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    numbers.sort()
+    return numbers[_changes(numbers)]
 
 
 def _every_other(place: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -127,7 +132,8 @@ def _every_other(place: NDArray[np.int64], before: NDArray[np.int64]) -> NDArray
     index = np.arange(len(place))
     # Places are in order, so the one before in the text is the one before in the list.
     starts = np.append(True, before[place[1:]] != place[:-1])
-    return (index - np.maximum.accumulate(np.where(starts, index, 0))) % 2 == 0
+    odd: NDArray[np.bool_] = (index - np.maximum.accumulate(np.where(starts, index, 0))) % 2 == 0
+    return odd
 
 
 def learn(word_counts: Mapping[str, int], merges: int, min_frequency: int = 2) -> list[Merge]:
@@ -201,7 +207,8 @@ def learn(word_counts: Mapping[str, int], merges: int, min_frequency: int = 2) -
             stats[key] += count
         stats[top] = 0
         for key in lost.keys() | made.keys():
-            if stats[key] > 0:
+            # Pairs below the threshold are set aside before they could be the best.
+            if stats[key] > 0 and stats[key] >= threshold:
                 heapq.heappush(heap, entry(key))
         if not step % 100:
             set_aside(threshold)
@@ -262,28 +269,34 @@ class Encoder:
         )
         columns = np.array(keyed or [(-1, 0, 0)], np.int64)
         self._keys, self._ranks, self._results = np.ascontiguousarray(columns.T)
-        self._cache: dict[str, str] = {"": ""}
+        self._cache: dict[str, str] = {"": "", "\n": "\n"}
 
     def encode(self, lines: Sequence[str]) -> list[str]:
         """Cut lines into units separated by spaces."""
-        split = [line.strip("\r\n ").split(" ") for line in lines]
-        new = {word for words in split for word in words} - self._cache.keys()
+        # The tool leaves outer spaces as they are, and squashes inner ones.
+        odd = [i for i, line in enumerate(lines) if "  " in line or line != line.strip("\r ")]
+        if odd:
+            bare = list(lines)
+            for i in odd:
+                bare[i] = " ".join(filter(None, lines[i].strip("\r ").split(" ")))
+            cut = self.encode(bare)
+            for i in odd:
+                cut[i] = _with_spaces(lines[i], cut[i])
+            return cut
+        # One pass over the words of all lines; the line ends are words among them.
+        words = "\n".join(lines).replace("\n", " \n ").split(" ")
+        new = set(words) - self._cache.keys()
         if len(self._cache) + len(new) > _CACHE_WORDS:
-            self._cache = {"": ""}
-            new = {word for words in split for word in words if word}
-        if new:
-            distinct = list(new)
-            self._cache.update(zip(distinct, self._cut(distinct), strict=True))
-        look_up = self._cache.__getitem__
-        result = []
-        for line, words in zip(lines, split, strict=True):
-            text = " ".join(map(look_up, words))
-            if "  " in line or line[:1] in (" ", "\r") or line[-1:] in (" ", "\r"):
-                text = _with_spaces(line, " ".join(map(look_up, filter(None, words))))
-            result.append(text)
-        return result
+            self._cache = {"": "", "\n": "\n"}
+            new = set(words) - self._cache.keys()
+        distinct = list(new)
+        self._cache.update(zip(distinct, self._cut(distinct), strict=True))
+        joined = " ".join(map(self._cache.__getitem__, words))
+        return joined.replace(" \n ", "\n").split("\n") if lines else []
 
-    def sample(self, lines: Sequence[str], dropout: float, generator: np.random.Generator) -> list[str]:
+    def sample(
+        self, lines: Sequence[str], dropout: float, generator: np.random.Generator
+    ) -> list[str]:
         """Cut lines with BPE-dropout (Provilkov et al. 2020): each time another way.
 
         At each step each possible merge is left out with probability `dropout`.
@@ -373,6 +386,6 @@ class Encoder:
 
 def _with_spaces(line: str, text: str) -> str:
     """`text` with the outer white space of `line`; of a blank line the tool keeps the front."""
-    front = len(line) - len(line.lstrip("\r\n "))
-    back = len(line) - len(line.rstrip("\r\n "))
+    front = len(line) - len(line.lstrip("\r "))
+    back = len(line) - len(line.rstrip("\r "))
     return line[:front] + text + (line[-back:] if back and back != len(line) else "")

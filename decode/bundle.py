@@ -17,7 +17,7 @@ import ctranslate2
 
 from decode.segments import is_loop, split_long
 from pipeline.errors import RecipeError
-from preprocess.subword import Codec
+from preprocess.codec import Codec
 
 DESCRIPTION, MODEL = "bundle.json", "model"
 
@@ -83,7 +83,7 @@ class Bundle:
         translator = ctranslate2.Translator(
             str(directory / MODEL), inter_threads=cores, intra_threads=1
         )
-        return Bundle(description, Codec.load(directory), translator)
+        return Bundle(description, Codec(directory), translator)
 
     def translate(self, lines: Sequence[str], beam: int = 5) -> list[str]:
         """Translate raw lines: one output line for each, in order, blank for blank."""
@@ -96,13 +96,14 @@ class Bundle:
             yield from self._translate_window(window, beam)
 
     def _translate_window(self, lines: list[str], beam: int) -> list[str]:
-        limit = self.description.max_source_subwords
+        limit, language = self.description.max_source_subwords, self.description.source_language
+        encoded = self.codec.encode(lines, language)
         segments: list[tuple[int, list[str]]] = []  # line number, subwords
-        for number, (line, pieces) in enumerate(zip(lines, self.codec.encode(lines), strict=True)):
+        for number, (line, pieces) in enumerate(zip(lines, encoded, strict=True)):
             parts = [pieces]
             if len(pieces) > limit:
                 self.counts.split += 1
-                parts = split_long(line, limit, self.codec)
+                parts = split_long(line, limit, self.codec, language)
             segments += [(number, part) for part in parts if part]
         outputs: list[list[str]] = [[] for _ in lines]
         cut: set[int] = set()

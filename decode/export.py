@@ -14,10 +14,10 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from pipeline.manifest import NAME, file_record, note, write_json
-from preprocess.binarise import SPECIAL, read_dictionary
+from preprocess.binarise import read_dictionary
 from preprocess.bitext import languages
-from preprocess.subword import MODEL as SUBWORD_MODEL
-from preprocess.subword import SETTINGS, Codec
+from preprocess.codec import Codec
+from preprocess.subword import DICTIONARY
 from train.checkpoints import load
 
 
@@ -46,7 +46,7 @@ def export(
     """
     src, tgt = languages(data)
     state = load(checkpoint)
-    codec = Codec.load(subwords)
+    codec = Codec(subwords)
     for language, side in ((src, "encoder"), (tgt, "decoder")):
         path = data / f"dict.{language}.txt"
         entries = list(read_dictionary(path))
@@ -56,7 +56,7 @@ def export(
                 f"{checkpoint} knows {rows:,} subwords but {path} has {len(entries):,} with "
                 "fairseq's own; they are not of the same training"
             )
-        if entries[len(SPECIAL) :] != codec.vocabulary():
+        if path.read_bytes() != (subwords / DICTIONARY).read_bytes():
             raise RecipeError(
                 f"{path} and the subword model in {subwords} hold different subwords; use the "
                 "directory that this data was cut with"
@@ -68,8 +68,7 @@ def export(
         str(checkpoint), str(data), source_lang=src, target_lang=tgt
     )
     converter.convert(str(out / MODEL), quantization=quantization, force=True)
-    shutil.copyfile(subwords / SUBWORD_MODEL, out / SUBWORD_MODEL)
-    shutil.copyfile(subwords / SETTINGS, out / SETTINGS)
+    codec.save(out)
     if (checkpoint.parent / NAME).exists():
         shutil.copyfile(checkpoint.parent / NAME, out / "training.json")
     longest = max(len(line.split(" ")) for line in read_lines(subwords / f"train.{src}"))

@@ -2,20 +2,20 @@
 
 import re
 
-from preprocess.subword import Codec
+from preprocess.codec import Codec
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…։؟۔።])\s+|(?<=[。！？।])\s*")
 _LOOP_WORDS, _LOOP_TIMES = 3, 4
 
 
-def split_long(line: str, limit: int, codec: Codec) -> list[list[str]]:
+def split_long(line: str, limit: int, codec: Codec, language: str) -> list[list[str]]:
     """Cut a line into parts of at most `limit` subwords, at sentence ends where it has them.
 
     A sentence that is still too long is cut between words, and a word that is, between
     subwords. Nothing is left out.
     """
     parts: list[list[str]] = []
-    for unit in _fitting(line, limit, codec):
+    for unit in _fitting(line, limit, codec, language):
         joined = parts[-1] + unit if parts else unit
         if parts and len(joined) <= limit:
             parts[-1] = joined
@@ -24,14 +24,14 @@ def split_long(line: str, limit: int, codec: Codec) -> list[list[str]]:
     return parts
 
 
-def _fitting(line: str, limit: int, codec: Codec) -> list[list[str]]:
+def _fitting(line: str, limit: int, codec: Codec, language: str) -> list[list[str]]:
     units: list[list[str]] = []
     for sentence in _SENTENCE_END.split(line):
-        pieces = codec.encode([sentence])[0]
+        pieces = codec.encode([sentence], language)[0]
         if len(pieces) <= limit:
             units.append(pieces)
             continue
-        for word in codec.encode(sentence.split()):
+        for word in codec.encode(sentence.split(), language):
             units += [word[start : start + limit] for start in range(0, len(word), limit)]
     return [unit for unit in units if unit]
 

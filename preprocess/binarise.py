@@ -3,20 +3,25 @@
 import shutil
 import struct
 from collections.abc import Iterable
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
-from pipeline.lines import read_lines
+from pipeline.lines import read_blocks, read_lines
 from pipeline.manifest import note
+from pipeline.parallel import parallel_map
+from pipeline.progress import progress
 from preprocess.bitext import SETS, languages, write_languages
 from preprocess.subword import DICTIONARY
 
 # fairseq's numbers for its own symbols, before those of the dictionary.
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
-_EOS, _UNK = 2, 3
+_EOS, _UNK, _LINE_END = 2, 3, -1
 _FAIRSEQ_NAMES = {"train": "train", "dev": "valid", "test": "test"}
 # Codes of numpy types in the index file, as fairseq's indexed_dataset numbers them.
 _TYPE_CODES = {np.dtype(np.uint16): 8, np.dtype(np.int32): 4}
@@ -41,31 +46,44 @@ def read_dictionary(path: Path) -> dict[str, int]:
 
 
 def write_indexed(
-    prefix: Path, sentences: Iterable[np.ndarray], vocabulary: int
+    prefix: Path, blocks: Iterable[tuple[bytes, NDArray[np.int32]]], dtype: np.dtype[Any]
 ) -> tuple[int, int]:
     """Write fairseq's memory-mapped `prefix.bin` and `prefix.idx`.
 
-    `sentences` are 1-dimensional arrays of numbers, each ending with that of `</s>`. Returns
-    the number of sentences and the length of the longest one.
+    Each block is the numbers of some sentences, one after the other, as bytes of `dtype`, and the
+    length of each sentence with its `</s>`. Returns the number of sentences and the longest length.
     """
-    # As fairseq-preprocess chooses: two bytes a number while the vocabulary allows it.
-    dtype = np.dtype(np.uint16 if vocabulary < 65500 else np.int32)
-    sizes = []
+    parts = [np.zeros(0, np.int32)]
     with open(f"{prefix}.bin", "wb") as file:
-        for sentence in sentences:
-            file.write(sentence.astype(dtype).tobytes())
-            sizes.append(len(sentence))
+        for numbers, lengths in blocks:
+            file.write(numbers)
+            parts.append(lengths)
+    sizes = np.concatenate(parts)
     pointers = np.zeros(len(sizes), dtype=np.int64)
-    np.cumsum(np.array(sizes[:-1], dtype=np.int64) * dtype.itemsize, out=pointers[1:])
+    np.cumsum(sizes[:-1], dtype=np.int64, out=pointers[1:])
+    pointers *= dtype.itemsize
     with open(f"{prefix}.idx", "wb") as file:
         file.write(b"MMIDIDX\x00\x00")
         file.write(struct.pack("<QBQ", 1, _TYPE_CODES[dtype], len(sizes)))
-        file.write(np.array(sizes, dtype=np.int32).tobytes())
+        file.write(sizes.tobytes())
         file.write(pointers.tobytes())
-    return len(sizes), max(sizes, default=0)
+    return len(sizes), int(sizes.max(initial=0))
 
 
-def binarise(subwords: Path, out: Path) -> None:
+def _numbers(
+    lines: list[str], numbers: dict[str, int], dtype: np.dtype[Any]
+) -> tuple[bytes, NDArray[np.int32]]:
+    """The numbers of lines of subwords, each with `</s>` at its end, and their lengths."""
+    # All words of the block in one go, with NUL, which the reader drops, for the line ends. White
+    # space of any kind separates words, as for fairseq.
+    words = " \0 ".join([*lines, ""]).split()
+    found = np.fromiter(map(numbers.get, words, repeat(_UNK)), np.int32, len(words))
+    ends = np.flatnonzero(found == _LINE_END)
+    found[ends] = _EOS
+    return found.astype(dtype).tobytes(), np.diff(ends, prepend=-1).astype(np.int32)
+
+
+def binarise(subwords: Path, out: Path, workers: int | None = None) -> None:
     """Turn the subwords of train, dev and test into fairseq's data directory.
 
     Example: python -m preprocess.binarise --subwords exp/subword --out exp/binary
@@ -73,21 +91,27 @@ def binarise(subwords: Path, out: Path) -> None:
     Args:
         subwords: directory that preprocess.subword made.
         out: directory for train.SRC-TGT.SRC.bin, .idx, dict.SRC.txt …
+        workers: processes; one per core unless given. The result is the same.
 
     """
     src, tgt = languages(subwords)
     numbers = read_dictionary(subwords / DICTIONARY)
+    # As fairseq-preprocess chooses: two bytes a number while the vocabulary allows it.
+    dtype = np.dtype(np.uint16 if len(numbers) < 65500 else np.int32)
+    ends = {**numbers, "\0": _LINE_END}
+
+    def look_up(lines: list[str]) -> tuple[bytes, NDArray[np.int32]]:
+        return _numbers(lines, ends, dtype)
+
     write_languages(out, src, tgt)
     facts = {}
     for language in (src, tgt):
         shutil.copyfile(subwords / DICTIONARY, out / f"dict.{language}.txt")
         for name in SETS:
             prefix = out / f"{_FAIRSEQ_NAMES[name]}.{src}-{tgt}.{language}"
-            sentences = (
-                np.array([*(numbers.get(p, _UNK) for p in line.split(" ") if p), _EOS])
-                for line in read_lines(subwords / f"{name}.{language}")
-            )
-            count, longest = write_indexed(prefix, sentences, len(numbers))
+            blocks = parallel_map(look_up, read_blocks(subwords / f"{name}.{language}"), workers)
+            shown = progress(blocks, f"binarising {name}.{language}", "blocks")
+            count, longest = write_indexed(prefix, shown, dtype)
             facts[f"{name}.{language}"] = {"sentences": count, "longest": longest}
             print(f"{name:<5} {language:<6} {count:>9,} sentences, longest {longest:,} subwords")
     note(out, sets=facts)

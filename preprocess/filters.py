@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecipeError
 from pipeline.languages import find
+from preprocess.codec import Codec
 from preprocess.features import Side, script_columns
 
 Scores = NDArray[Any]  # one number a pair, or a row of two: source and target
@@ -71,14 +72,17 @@ def longest_word(pairs: Pairs) -> Scores:
 def subwords(pairs: Pairs, model: str) -> Scores:
     """Subwords by the model in a directory that preprocess.subword made."""
     codec = _codec(model)
-    return _both([[len(line) for line in codec.cut(side.lines)] for side in pairs.sides])
+    return _both(
+        [
+            [len(line) for line in codec.cut(side.lines, code)]
+            for side, code in zip(pairs.sides, _languages(pairs), strict=True)
+        ]
+    )
 
 
 @cache
-def _codec(model: str) -> Any:
-    from preprocess.subword import Codec
-
-    return Codec.load(Path(model))
+def _codec(model: str) -> Codec:
+    return Codec(Path(model))
 
 
 def word_ratio(pairs: Pairs, add: float = 3) -> Scores:

@@ -1,13 +1,11 @@
-"""Learn subwords from the training text, and cut text into them and back.
-
-SentencePiece: Kudo & Richardson 2018; unigram models: Kudo 2018.
-"""
+"""Learn subwords from the training text, and cut all sets with them."""
 
 import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -15,65 +13,36 @@ import sentencepiece
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
-from pipeline.lines import write_bitext
-from pipeline.manifest import note, write_json
-from preprocess.bitext import SETS, languages, read_set, write_languages
-from preprocess.normalise import normalise
+from pipeline.lines import read_blocks, write_lines
+from pipeline.manifest import note
+from pipeline.parallel import parallel_map
+from pipeline.progress import progress
+from preprocess import bpe
+from preprocess.bitext import SETS, languages, write_languages
+from preprocess.clean import NORMALISATION
+from preprocess.codec import MODEL, Codec, write_settings
+from preprocess.escape import escape
 
-MODEL, SETTINGS, DICTIONARY = "subword.model", "subword.json", "dict.txt"
+DICTIONARY = "dict.txt"
 
-# More lines than this add nothing to a subword model but time and memory.
+# More lines than this add nothing to a SentencePiece model but time and memory.
 _SAMPLE_LINES = 2_000_000
 
 
-class Codec:
-    """Cuts lines into subwords and joins them again; the type of subword travels with it."""
-
-    def __init__(self, model: bytes) -> None:
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-
-    @staticmethod
-    def load(directory: Path) -> "Codec":
-        """The codec that `learn` or a model bundle left in `directory`."""
-        try:
-            settings = json.loads((directory / SETTINGS).read_text(encoding="utf-8"))
-            model = (directory / MODEL).read_bytes()
-        except (OSError, ValueError) as error:
-            raise RecipeError(f"{directory} holds no subword model ({error})") from error
-        if settings.get("type") != "sentencepiece":
-            raise RecipeError(f"{directory / SETTINGS}: unknown type {settings.get('type')!r}")
-        return Codec(model)
-
-    def encode(self, lines: Sequence[str]) -> list[list[str]]:
-        """Normalise each line and cut it into subwords."""
-        pieces: list[list[str]] = self._processor.encode(
-            [normalise(line) for line in lines], out_type=str
-        )
-        return pieces
-
-    def decode(self, pieces: Sequence[str]) -> str:
-        """The text that subwords stand for; the exact inverse of `encode` on normalised text."""
-        return str(self._processor.decode(list(pieces)))
-
-    def vocabulary(self) -> list[str]:
-        """All subwords that text can become, in the model's order, without special entries."""
-        processor = self._processor
-        return [
-            processor.id_to_piece(number)
-            for number in range(processor.get_piece_size())
-            if not (processor.is_control(number) or processor.is_unknown(number))
-        ]
-
-
-def learn(
-    lines: Iterable[str], vocab_size: int, model_type: str = "unigram", coverage: float = 1.0
+def learn_sentencepiece(
+    lines: Iterable[str],
+    vocab_size: int,
+    model_type: str = "unigram",
+    coverage: float = 1.0,
+    byte_fallback: bool = False,
+    symbols: Sequence[str] = (),
 ) -> tuple[bytes, int]:
-    """Learn a SentencePiece model; returns its bytes and the size of its vocabulary.
+    """Learn a SentencePiece model (Kudo 2018); returns its bytes and its number of subwords.
 
     A size that the text is too small for is lowered to the largest possible one. No line is left
     out for its length, and none is read from a path, which SentencePiece would split at commas.
     """
-    kept = list(lines)
+    kept = [escape(line) for line in lines]
     while True:
         model = io.BytesIO()
         try:
@@ -83,11 +52,11 @@ def learn(
                 vocab_size=vocab_size,
                 model_type=model_type,
                 character_coverage=coverage,
+                byte_fallback=byte_fallback,
+                user_defined_symbols=list(symbols),
                 # Text is normalised by us, once and visibly; NFKC here would fold ½ and ².
                 normalization_rule_name="identity",
                 max_sentence_length=1 << 30,
-                input_sentence_size=_SAMPLE_LINES,
-                shuffle_input_sentence=len(kept) > _SAMPLE_LINES,
                 # fairseq has its own symbols for these.
                 bos_id=-1,
                 eos_id=-1,
@@ -107,54 +76,166 @@ def learn(
         return model.getvalue(), vocab_size
 
 
+def sentencepiece_vocabulary(model: bytes) -> list[str]:
+    """All subwords that text can become, in the model's order, without special entries."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    return [
+        processor.id_to_piece(number)
+        for number in range(processor.get_piece_size())
+        if not (processor.is_control(number) or processor.is_unknown(number))
+    ]
+
+
+def fairseq_dictionary(counts: Counter[str], symbols: Sequence[str] = ()) -> list[str]:
+    """The lines of dict.txt as fairseq-preprocess builds it from these counts.
+
+    Most frequent first, equals in the order of the alphabet, then made-up words until the size,
+    with fairseq's four own symbols, is a multiple of eight.
+    """
+    counts.update(dict.fromkeys(symbols, 0))
+    lines = [f"{unit} {count}" for unit, count in sorted(counts.items(), key=_by_count)]
+    padding = -(len(lines) + 4) % 8
+    return [*lines, *(f"madeupword{number:04} 0" for number in range(padding))]
+
+
+def _by_count(entry: tuple[str, int]) -> tuple[int, str]:
+    return -entry[1], entry[0]
+
+
 def subword(
     bitext: Path,
     out: Path,
     vocab_size: int = 4000,
-    model_type: Literal["unigram", "bpe"] = "unigram",
+    model_type: Literal["unigram", "bpe", "subword-nmt"] = "unigram",
     coverage: float = 1.0,
+    byte_fallback: bool = False,
+    vocabulary_threshold: int = 0,
+    glossaries: list[str] | None = None,
+    symbols: list[str] | None = None,
+    workers: int | None = None,
 ) -> None:
     """Learn one subword model for both languages from train, and cut all sets with it.
 
-    Writes subword.model, fairseq's dict.txt, and train, dev and test as subwords.
+    Writes subword.model, subword.json, fairseq's dict.txt, and train, dev and test as subwords.
 
     Example: python -m preprocess.subword --bitext exp/clean --out exp/subword --vocab-size 2000
 
     Args:
         bitext: directory with train.SRC, train.TGT, dev.SRC …
         out: directory for the model and the cut text.
-        vocab_size: number of subwords; lowered, and said so, where the text is too small for it.
-        model_type: unigram or bpe.
+        vocab_size: number of subwords, or of merges for subword-nmt; lowered, and said so, where
+            the text is too small for it.
+        model_type: unigram or bpe (by SentencePiece), or subword-nmt's BPE.
         coverage: share of the characters to cover; below 1, the rarest become unknown.
+        byte_fallback: spell unknown characters as bytes (SentencePiece only).
+        vocabulary_threshold: cut subwords further that a language has less often than this in
+            train (subword-nmt only).
+        glossaries: regular expressions for words to leave whole (subword-nmt only).
+        symbols: entries that no text becomes, such as language tags: <2es>.
+        workers: processes; one per core unless given. The result is the same.
 
     """
     src, tgt = languages(bitext)
-    train = list(read_set(bitext, "train", src, tgt))
-    model, size = learn((line for pair in train for line in pair), vocab_size, model_type, coverage)
-    if size < vocab_size:
-        print(f"The text gives only {size:,} subwords; asked for were {vocab_size:,}.")
+    if plain := [symbol for symbol in symbols or () if escape(symbol) == symbol]:
+        raise RecipeError(f"symbol {plain[0]!r} could be text; write tags as <2es>")
+    train = [bitext / f"train.{language}" for language in (src, tgt)]
+    settings = {
+        "type": "subword-nmt" if model_type == "subword-nmt" else "sentencepiece",
+        "normalise": _normalisation(bitext),
+        "glossaries": glossaries or [],
+        "symbols": symbols or [],
+    }
     write_languages(out, src, tgt)
-    (out / MODEL).write_bytes(model)
-    write_json(out / SETTINGS, {"type": "sentencepiece", "normalisation": "NFC"})
-    codec = Codec(model)
-    known = set(codec.vocabulary())
-    facts = {}
-    counts = Counter[str]()
+    if model_type == "subword-nmt":
+        merges = bpe.learn(_word_counts(train, workers), vocab_size)
+        bpe.write_codes(out / MODEL, merges)
+        size, kind = len(merges), "merges"
+    else:
+        model, size = learn_sentencepiece(
+            _sample(train), vocab_size, model_type, coverage, byte_fallback, symbols or ()
+        )
+        (out / MODEL).write_bytes(model)
+        kind = "subwords"
+    write_settings(out, settings)
+    if size < vocab_size:
+        print(f"The text gives only {size:,} {kind}; asked for were {vocab_size:,}.")
+    if vocabulary_threshold and model_type == "subword-nmt":
+        codec = Codec(out)
+        for language, path in zip((src, tgt), train, strict=True):
+            counts = _cut(codec, path, language, None, workers)
+            units = sorted(unit for unit, n in counts.items() if n >= vocabulary_threshold)
+            write_lines(out / f"vocabulary.{language}", units)
+
+    codec = Codec(out)
+    facts, known = {}, set[str]()
     for name in SETS:
-        pairs = list(read_set(bitext, name, src, tgt))
-        sides = [codec.encode([pair[side] for pair in pairs]) for side in (0, 1)]
-        cut = zip(*([" ".join(pieces) for pieces in side] for side in sides), strict=True)
-        write_bitext(out / f"{name}.{src}", out / f"{name}.{tgt}", cut)
-        pieces = [piece for side in sides for line in side for piece in line]
-        unknown = sum(piece not in known for piece in pieces)
+        counts = Counter[str]()
+        for language in (src, tgt):
+            file = f"{name}.{language}"
+            counts += _cut(codec, bitext / file, language, out / file, workers)
         if name == "train":
-            counts.update(pieces)
-        facts[name] = {"subwords": len(pieces), "unknown": unknown}
-        share = 100 * unknown / max(1, len(pieces))
-        print(f"{name:<5} {len(pieces):>11,} subwords, unknown {unknown:,} ({share:.3f} %)")
-    with open(out / DICTIONARY, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{piece} {counts[piece]}\n" for piece in codec.vocabulary())
-    note(out, vocabulary=size, sets=facts)
+            if model_type == "subword-nmt":
+                entries = fairseq_dictionary(counts, symbols or ())
+            else:
+                entries = [f"{piece} {counts[piece]}" for piece in sentencepiece_vocabulary(model)]
+            write_lines(out / DICTIONARY, entries)
+            known = {entry.rpartition(" ")[0] for entry in entries}
+        total = counts.total()
+        unknown = sum(count for unit, count in counts.items() if unit not in known)
+        facts[name] = {"subwords": total, "unknown": unknown}
+        share = 100 * unknown / max(1, total)
+        print(f"{name:<5} {total:>13,} subwords, unknown {unknown:,} ({share:.3f} %)")
+    note(out, vocabulary=size, dictionary=len(known), sets=facts)
+
+
+def _normalisation(bitext: Path) -> dict[str, list[str]]:
+    try:
+        steps: dict[str, list[str]] = json.loads((bitext / NORMALISATION).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    return steps
+
+
+def _sample(files: list[Path]) -> Iterator[str]:
+    total = sum(len(block) for file in files for block in read_blocks(file))
+    step = -(-total // _SAMPLE_LINES) or 1
+    for file in files:
+        yield from islice((line for block in read_blocks(file) for line in block), 0, None, step)
+
+
+def _word_counts(files: list[Path], workers: int | None) -> Counter[str]:
+    def count(lines: list[str]) -> Counter[str]:
+        return Counter(word for line in lines for word in escape(line).split(" ") if word)
+
+    counts = Counter[str]()
+    blocks = (block for file in files for block in read_blocks(file))
+    for part in progress(parallel_map(count, blocks, workers), "counting words", "blocks"):
+        counts.update(part)
+    return counts
+
+
+def _cut(
+    codec: Codec, file: Path, language: str, out: Path | None, workers: int | None
+) -> Counter[str]:
+    """Cut a file into `out`, if given; returns how often each subword stands in it."""
+    counts = Counter[str]()
+
+    def cut(lines: list[str]) -> tuple[list[str], Counter[str]]:
+        pieces = codec.encode(lines, language)
+        return [" ".join(line) for line in pieces], Counter(p for line in pieces for p in line)
+
+    def results() -> Iterator[str]:
+        blocks = parallel_map(cut, read_blocks(file), workers)
+        for lines, part in progress(blocks, f"cutting {file.name}", "blocks"):
+            counts.update(part)
+            yield from lines
+
+    if out:
+        write_lines(out, results())
+    else:
+        for _ in results():
+            pass
+    return counts
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from test_preprocess import make_bitext
 from pipeline.errors import RecipeError
 from preprocess import bitext, filters
 from preprocess.clean import clean
+from preprocess.codec import Codec
 from preprocess.features import SCRIPTS, Side, earlier_equal, squash
 from preprocess.filters import OF_THE_CORPUS, Pairs, read_filters, repeats
 from preprocess.normalise import normaliser
+from preprocess.subword import subword
 
 LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=12)
 LINES = st.lists(LINE, min_size=1, max_size=6)
@@ -135,6 +137,14 @@ def test_default_filters_drop_each_pair_for_one_reason(tmp_path: Path) -> None: 
 def test_each_filter(tmp_path: Path, rule: dict[str, Any], bad: tuple[str, str]) -> None:
     train = [("uno", "un"), bad, ("año", "any")]
     assert [row.split()[:2] for row in run(tmp_path, train, rule)] == [["2", next(iter(rule))]]
+
+
+def test_length_in_subwords(tmp_path: Path) -> None:
+    train = [("una casa", "una casa"), ("una casa una casa", "x")] * 9
+    subword(make_bitext(tmp_path / "s", train=train), tmp_path / "model", 30)
+    pieces = Codec(tmp_path / "model").cut(["una casa"], "es")[0]
+    rule = {"subwords": {"model": str(tmp_path / "model"), "max": len(pieces)}}
+    assert [row.split()[:2] for row in run(tmp_path, train[:2], rule)] == [["2", "subwords"]]
 
 
 def test_numbers_agree_across_scripts() -> None:

@@ -12,27 +12,31 @@ from decode.bundle import Bundle
 from decode.export import export
 from decode.segments import is_loop, split_long
 from pipeline.errors import RecipeError
-from preprocess.subword import Codec, learn
+from preprocess.codec import MODEL, Codec, write_settings
+from preprocess.subword import learn_sentencepiece
 
 TEXT = ["La casa es gran. El gos dorm. Plou molt a la muntanya!", "El gat menja. On és?"] * 10
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
-    return Codec(learn(TEXT, 60)[0])
+def codec(tmp_path_factory: pytest.TempPathFactory) -> Codec:
+    directory = tmp_path_factory.mktemp("codec")
+    (directory / MODEL).write_bytes(learn_sentencepiece(TEXT, 60)[0])
+    write_settings(directory, {"type": "sentencepiece"})
+    return Codec(directory)
 
 
 @pytest.mark.parametrize("limit", [1, 5, 12, 30])
 def test_long_lines_are_cut_and_nothing_is_lost(codec: Codec, limit: int) -> None:  # F3
     line = TEXT[0] * 3
-    parts = split_long(line, limit, codec)
+    parts = split_long(line, limit, codec, "ca")
     assert all(0 < len(part) <= limit for part in parts)
     assert "".join(codec.decode(p) for p in parts).replace(" ", "") == line.replace(" ", "")
 
 
 def test_cuts_are_at_sentence_ends(codec: Codec) -> None:
-    longest = max(len(p) for p in codec.encode(["La casa es gran. El gos dorm."]))
-    parts = [codec.decode(p) for p in split_long(TEXT[0], longest, codec)]
+    longest = max(len(p) for p in codec.encode(["La casa es gran. El gos dorm."], "ca"))
+    parts = [codec.decode(p) for p in split_long(TEXT[0], longest, codec, "ca")]
     assert parts == ["La casa es gran. El gos dorm.", "Plou molt a la muntanya!"]
 
 
@@ -65,8 +69,8 @@ def test_outputs_that_never_end_are_cut_and_counted(finished) -> None:  # F4
     bundle = Bundle.load(finished.exp / "bundle")
     source = (finished.exp / "clean" / "train.es").read_text().split("\n")[:200]
     outputs = bundle.translate(source, beam=1)
-    lengths = [len(p) for p in bundle.codec.encode(outputs)]
-    limits = [2 * len(p) + 20 for p in bundle.codec.encode(source)]
+    lengths = [len(p) for p in bundle.codec.encode(outputs, "ca")]
+    limits = [2 * len(p) + 20 for p in bundle.codec.encode(source, "es")]
     assert bundle.counts.cut <= 200 and max(lengths) <= max(limits) + 5
 
 
@@ -109,7 +113,7 @@ def test_translations_are_those_of_fairseq_generate(finished, tmp_path: Path) ->
     for line in result.stdout.split("\n"):
         if line.startswith("H-"):
             number, _, pieces = line[2:].split("\t")
-            theirs[int(number)] = Codec.load(exp / "subword").decode(pieces.split(" "))
+            theirs[int(number)] = Codec(exp / "subword").decode(pieces.split(" "))
     source = (exp / "clean" / "test.es").read_text().split("\n")[:-1]
     ours = Bundle.load(exp / "bundle").translate(source, beam=1)
     assert sorted(theirs) == list(range(len(ours)))
@@ -122,8 +126,8 @@ def test_parts_that_do_not_belong_together_are_refused(finished, tmp_path: Path)
     exp = finished.exp
     other = tmp_path / "other"
     shutil.copytree(exp / "subword", other)
-    (other / "subword.model").write_bytes(learn(["altres paraules aquí"] * 9, 25)[0])
-    with pytest.raises(RecipeError, match="hold different subwords"):
+    (other / "subword.model").write_bytes(learn_sentencepiece(["altres paraules aquí"] * 9, 25)[0])
+    with pytest.raises(RecipeError, match="is not the model that subword"):
         export(exp / "train" / "checkpoint.pt", exp / "binary", other, tmp_path / "o")
     data = tmp_path / "data"
     shutil.copytree(exp / "binary", data)

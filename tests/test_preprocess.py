@@ -1,23 +1,17 @@
 """Fetch, inspect, clean, subword and binarise; right values by hand or from the reference tool."""
 
 import json
-import subprocess
-import sys
 import unicodedata
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline.errors import RecipeError
 from preprocess import bitext
-from preprocess.binarise import binarise, read_dictionary
 from preprocess.clean import clean
 from preprocess.fetch import fetch
 from preprocess.inspect import describe, inspect
 from preprocess.libreoffice import package, paragraph_pairs, parse_page
-from preprocess.normalise import normalise
-from preprocess.subword import Codec, learn, subword
 
 PAGE = """<html><body>
 <h1 id="hd_id1" dir="auto">Open a <span class="emph">file</span></h1>
@@ -137,90 +131,6 @@ def test_references_are_untouched(tmp_path: Path) -> None:  # N2, D2, N4
     make_bitext(tmp_path / "in", train=[("a", "b")], test=[("font", reference)])
     clean(tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out" / "test.ca").read_bytes() == f"{reference}\n".encode()
-
-
-TEXT = [
-    "Abre el archivo y guarda los cambios en el disco.",
-    "Obre el fitxer i desa els canvis al disc.",
-    "use &apos; and &#91; in <b> </s> <unk> <pad>",  # D3
-    "১২৩ x² ½ ﬁ Ọmọ náà lọ sí ọjà",
-    "数字と漢字",
-] * 20
-
-
-@pytest.fixture(scope="module")
-def codec() -> Codec:
-    return Codec(learn(TEXT, 120)[0])
-
-
-def test_text_comes_back_exactly(codec: Codec) -> None:
-    for line, pieces in zip(TEXT, codec.encode(TEXT), strict=True):
-        assert codec.decode(pieces) == normalise(line)
-        assert not set(pieces) & {"</s>", "<unk>", "<pad>", "<s>"}
-
-
-def test_a_vocabulary_that_is_out_of_reach_is_lowered() -> None:
-    model, size = learn(["a b c"] * 10, 4000)
-    assert size < 20 and len(Codec(model).vocabulary()) == size - 1  # all but <unk>
-
-
-def test_a_vocabulary_without_room_is_refused() -> None:
-    with pytest.raises(RecipeError, match="no room for the"):
-        learn(["".join(chr(0x4E00 + n) for n in range(500))] * 3, 100)
-
-
-def test_long_lines_and_commas_in_paths_are_no_obstacle(tmp_path: Path) -> None:  # V2, R2
-    train = [(f"frase {n}", f"oració {n}") for n in range(10)] + [("zqzq " * 2000, "a")]
-    make_bitext(tmp_path / "a dir, c é", train=train)
-    subword(tmp_path / "a dir, c é", tmp_path / "out, put", vocab_size=60)
-    assert "zqzq" in "".join(Codec.load(tmp_path / "out, put").vocabulary())
-
-
-def test_the_dictionary_is_the_model_s(tmp_path: Path) -> None:  # V4
-    make_bitext(tmp_path / "in", train=[("el gato <unk> come", "el gat menja")] * 9)
-    subword(tmp_path / "in", tmp_path / "out", vocab_size=40)
-    numbers = read_dictionary(tmp_path / "out" / "dict.txt")
-    assert list(numbers)[4:] == Codec.load(tmp_path / "out").vocabulary()
-    lines = (tmp_path / "out" / "dict.txt").read_text().split("\n")[:-1]
-    assert all(line.rpartition(" ")[2].isdigit() for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("▁a 9\n<unk> 5\n", "line 2: '<unk>' is fairseq's own symbol"),
-     ("a 1\na 2\n", "line 2: 'a' is given twice"),
-     ("a\t-3.5\n", "line 1: expected 'subword count'")],
-)  # fmt: skip
-def test_a_wrong_dictionary_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "dict.txt").write_text(text)
-    with pytest.raises(RecipeError, match=message):
-        read_dictionary(tmp_path / "dict.txt")
-
-
-@pytest.mark.slow
-def test_binary_files_are_those_of_fairseq_preprocess(tmp_path: Path) -> None:
-    train = [(f"el archivo {n} se abre", f"el fitxer {n} s'obre") for n in range(200)]
-    make_bitext(tmp_path / "in", train=train, test=[("ñandú", "nyandú Ω"), ("", "")])
-    subword(tmp_path / "in", tmp_path / "subword", vocab_size=60)
-    binarise(tmp_path / "subword", tmp_path / "ours")
-    text = tmp_path / "subword"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "fairseq_cli.preprocess", "-s", "es", "-t", "ca"),
-            *("--trainpref", text / "train", "--validpref", text / "dev"),
-            *("--testpref", text / "test", "--srcdict", text / "dict.txt"),
-            *("--joined-dictionary", "--destdir", tmp_path / "theirs"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    theirs = [path for path in (tmp_path / "theirs").iterdir() if path.suffix != ".log"]
-    assert len(theirs) == 14
-    for path in theirs:
-        assert (tmp_path / "ours" / path.name).read_bytes() == path.read_bytes(), path.name
-    # The unknown Ω is fairseq's 3, the end of the blank line its 2.
-    test = np.fromfile(tmp_path / "ours" / "test.es-ca.ca.bin", dtype=np.uint16)
-    assert 3 in test and test[-1] == 2
 
 
 @pytest.mark.slow

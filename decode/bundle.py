@@ -144,6 +144,7 @@ class Bundle:
         for batch, limit, answers in waiting:
             for i, answer in zip(batch, answers, strict=True):
                 pieces = answer.result().hypotheses[0]
-                results[i] = self.codec.decode(pieces), len(pieces) >= limit
+                text = self.codec.restore(pieces, self.description.target_language)
+                results[i] = text, len(pieces) >= limit
         for i, (number, _) in enumerate(segments):
             yield number, *results[i]

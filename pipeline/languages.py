@@ -104,6 +104,11 @@ def _by_code() -> dict[str, Language]:
     return table
 
 
+def all_languages() -> list[Language]:
+    """Every language of the table, once."""
+    return sorted(set(_by_code().values()), key=lambda language: language.iso3)
+
+
 def find(code: str) -> Language:
     """The language that an ISO 639-1/-3, BCP 47 or FLORES code names, in any letter case.
 

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_bitext_blocks, read_lines, write_bitext
-from pipeline.manifest import note, write_json
+from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess.bitext import languages, read_set, write_languages
 from preprocess.features import Side, earlier_equal, squash
 from preprocess.filters import Filter, Pairs, Scores, read_filters
-from preprocess.normalise import normaliser, steps_by_language
-
-NORMALISATION = "normalise.json"
+from preprocess.normalise import normaliser, steps_by_language, write_steps
 
 # Safe for any language: nothing here depends on how it is written.
 DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
@@ -158,7 +156,7 @@ def clean(
         return kept_pairs, "".join(row + "\n" for row in dropped)
 
     write_languages(out, src, tgt)
-    write_json(out / NORMALISATION, steps)
+    write_steps(out, steps)
     with open(out / "dropped.tsv", "w", encoding="utf-8", newline="\n") as file:
 
         def kept_lines() -> Iterator[tuple[str, str]]:

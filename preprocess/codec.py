@@ -1,4 +1,4 @@
-"""Raw text into subwords and back; the type of subword travels with the model."""
+"""Raw text into subwords and back; all that was done to the text travels with the model."""
 
 import hashlib
 import json
@@ -17,6 +17,7 @@ from pipeline.manifest import write_json
 from preprocess.bpe import SEPARATOR, Encoder, read_codes
 from preprocess.escape import escape, unescape
 from preprocess.normalise import DEFAULT, normaliser
+from preprocess.tokenise import Tokenisation
 
 MODEL, SETTINGS = "subword.model", "subword.json"
 _LEFT_OVER = re.compile(f"{SEPARATOR}(?: |$)")
@@ -72,7 +73,10 @@ def write_settings(directory: Path, settings: dict[str, Any]) -> None:
 
 
 class Codec:
-    """Normalises lines, cuts them into subwords, and joins those again."""
+    """Normalises and tokenises lines, cuts them into subwords, and undoes that.
+
+    `tokenisation` is what preprocess.tokenise did to the text, if it was used.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Use the model that preprocess.subword, or decode.export, left in `directory`."""
@@ -91,6 +95,7 @@ class Codec:
                 f"{directory / MODEL} is not the model that {SETTINGS} beside it was written "
                 "for; learn it again with preprocess.subword"
             )
+        self.tokenisation = Tokenisation.load(directory)
 
     @cached_property
     def _cutter(self) -> _Cutter:
@@ -99,25 +104,35 @@ class Codec:
             return _SentencePiece(model)
         return _SubwordNmt(model, self._settings.get("glossaries", []))
 
-    def normalise(self, lines: Sequence[str], language: str) -> list[str]:
-        """Lines in the form that the training text of this language had."""
+    def prepare(self, lines: Sequence[str], language: str) -> list[str]:
+        """Lines in the form that the text had from which the subwords were learnt."""
         form = normaliser(self._settings.get("normalise", {}).get(language, DEFAULT))
-        return [form(line) for line in lines]
+        formed = [form(line) for line in lines]
+        if self.tokenisation is None:
+            return formed
+        return [self.tokenisation.apply(line, language) for line in formed]
 
     def cut(self, lines: Sequence[str], language: str) -> list[list[str]]:
-        """Cut normalised lines into subwords; nothing in them acts as a control symbol."""
+        """Cut prepared lines into subwords; nothing in them acts as a control symbol."""
         return self._cutter.cut([escape(line) for line in lines], language)
 
     def encode(self, lines: Sequence[str], language: str) -> list[list[str]]:
-        """Normalise lines of a language and cut them into subwords."""
-        return self.cut(self.normalise(lines, language), language)
+        """Prepare lines of a language and cut them into subwords."""
+        return self.cut(self.prepare(lines, language), language)
 
     def decode(self, pieces: Sequence[str]) -> str:
         """The text that subwords stand for; the exact inverse of `cut`."""
         return unescape(self._cutter.join(pieces))
+
+    def restore(self, pieces: Sequence[str], language: str) -> str:
+        """Running text in a language: decoded, and the tokenisation undone."""
+        line = self.decode(pieces)
+        return self.tokenisation.undo(line, language) if self.tokenisation else line
 
     def save(self, directory: Path) -> None:
         """Copy all that belongs to this codec into `directory`."""
         for path in (self._directory / MODEL, self._directory / SETTINGS,
                      *self._directory.glob("vocabulary.*")):  # fmt: skip
             shutil.copyfile(path, directory / path.name)
+        if self.tokenisation:
+            self.tokenisation.save(directory)

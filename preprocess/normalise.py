@@ -1,12 +1,16 @@
 """The one form that text has between the raw files and the model."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import RecipeError
 from pipeline.languages import find
+from pipeline.manifest import write_json
+from preprocess.bitext import languages
 
 # Characters that show nothing: soft hyphen, zero-width space, word joiner. The joiners U+200C
 # and U+200D are parts of letters in many scripts and stay.
@@ -16,6 +20,7 @@ _QUOTES = str.maketrans("“”„‟‘’‚‛", "\"\"\"\"''''")
 
 DEFAULT = ("nfc",)
 STEPS = ("nfc", "nfkc", "quotes")
+NORMALISATION = "normalise.json"
 
 
 def normaliser(steps: Iterable[str] = DEFAULT) -> Callable[[str], str]:
@@ -55,15 +60,35 @@ normalise = normaliser()
 
 
 def steps_by_language(
-    given: dict[str, list[str]] | None, languages: Iterable[str]
+    given: dict[str, list[str]] | None,
+    codes: Iterable[str],
+    usual: Callable[[str], list[str]] = lambda language: list(DEFAULT),
 ) -> dict[str, list[str]]:
-    """The steps for each of `languages`; `given` has language codes, or `default`, as keys."""
+    """The steps for each of `codes`; `given` has language codes, or `default`, as keys.
+
+    A language that is not given has its `usual` steps.
+    """
     given = given or {}
     chosen = {find(code).flores: steps for code, steps in given.items() if code != "default"}
-    other = given.get("default", list(DEFAULT))
-    result = {code: chosen.pop(find(code).flores, other) for code in languages}
+    result = {
+        code: chosen.pop(find(code).flores, given.get("default", usual(code)))
+        for code in codes
+    }  # fmt: skip
     if chosen:
-        raise RecipeError(f"normalise names {', '.join(chosen)}, which this bitext does not hold")
-    for steps in result.values():
-        normaliser(steps)
+        raise RecipeError(f"steps are given for {', '.join(chosen)}, which this bitext lacks")
     return result
+
+
+def read_steps(directory: Path) -> dict[str, list[str]]:
+    """The normalising steps by language that the text in `directory` was given."""
+    try:
+        text = (directory / NORMALISATION).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {language: list(DEFAULT) for language in languages(directory)}
+    steps: dict[str, list[str]] = json.loads(text)
+    return steps
+
+
+def write_steps(directory: Path, steps: dict[str, list[str]]) -> None:
+    """Say what normalising the text in `directory` was given."""
+    write_json(directory / NORMALISATION, steps)

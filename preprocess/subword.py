@@ -1,7 +1,6 @@
 """Learn subwords from the training text, and cut all sets with them."""
 
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,9 +18,10 @@ from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess import bpe
 from preprocess.bitext import SETS, languages, write_languages
-from preprocess.clean import NORMALISATION
 from preprocess.codec import MODEL, Codec, write_settings
 from preprocess.escape import escape
+from preprocess.normalise import read_steps
+from preprocess.tokenise import Tokenisation
 
 DICTIONARY = "dict.txt"
 
@@ -141,7 +141,7 @@ def subword(
     train = [bitext / f"train.{language}" for language in (src, tgt)]
     settings = {
         "type": "subword-nmt" if model_type == "subword-nmt" else "sentencepiece",
-        "normalise": _normalisation(bitext),
+        "normalise": read_steps(bitext),
         "glossaries": glossaries or [],
         "symbols": symbols or [],
     }
@@ -156,6 +156,8 @@ def subword(
         )
         (out / MODEL).write_bytes(model)
         kind = "subwords"
+    if tokenisation := Tokenisation.load(bitext):
+        tokenisation.save(out)
     write_settings(out, settings)
     if size < vocab_size:
         print(f"The text gives only {size:,} {kind}; asked for were {vocab_size:,}.")
@@ -188,14 +190,6 @@ def subword(
     note(out, vocabulary=size, dictionary=len(known), sets=facts)
 
 
-def _normalisation(bitext: Path) -> dict[str, list[str]]:
-    try:
-        steps: dict[str, list[str]] = json.loads((bitext / NORMALISATION).read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    return steps
-
-
 def _sample(files: list[Path]) -> Iterator[str]:
     total = sum(len(block) for file in files for block in read_blocks(file))
     step = -(-total // _SAMPLE_LINES) or 1
@@ -220,8 +214,11 @@ def _cut(
     """Cut a file into `out`, if given; returns how often each subword stands in it."""
     counts = Counter[str]()
 
+    # Tokenised text is normalised already.
+    encode = codec.cut if codec.tokenisation else codec.encode
+
     def cut(lines: list[str]) -> tuple[list[str], Counter[str]]:
-        pieces = codec.encode(lines, language)
+        pieces = encode(lines, language)
         return [" ".join(line) for line in pieces], Counter(p for line in pieces for p in line)
 
     def results() -> Iterator[str]:

@@ -223,7 +223,7 @@ def test_normalising_is_by_language_and_recorded(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "normalise.json").read_text()) == {
         "es": ["nfc", "quotes"], "ca": ["nfc"],
     }  # fmt: skip
-    with pytest.raises(RecipeError, match="which this bitext does not hold"):
+    with pytest.raises(RecipeError, match="which this bitext lacks"):
         clean(tmp_path / "in", tmp_path / "out", normalise={"fr": ["nfc"]})
 
 

@@ -50,11 +50,13 @@ def test_debian_packages(code: str, name: str) -> None:
     assert package(code) == f"libreoffice-help-{name}"
 
 
-def make_bitext(directory: Path, **sets: list[tuple[str, str]]) -> Path:
-    bitext.write_languages(directory, "es", "ca")
+def make_bitext(
+    directory: Path, src: str = "es", tgt: str = "ca", **sets: list[tuple[str, str]]
+) -> Path:
+    bitext.write_languages(directory, src, tgt)
     for name in bitext.SETS:
         pairs = sets.get(name, [("held out " + name, "separat " + name)])
-        for side, language in enumerate(("es", "ca")):
+        for side, language in enumerate((src, tgt)):
             text = "".join(pair[side] + "\n" for pair in pairs)
             (directory / f"{name}.{language}").write_text(text, encoding="utf-8")
     return directory

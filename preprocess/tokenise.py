@@ -1,0 +1,205 @@
+"""Tokenise, lowercase or truecase text, for models and papers that expect it so; with inverses.
+
+Subwords of SentencePiece need none of this. Text of a language for which the tokeniser has no
+good inverse passes through untouched unless its steps are named.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.command import command
+from pipeline.errors import RecipeError
+from pipeline.languages import find
+from pipeline.lines import read_blocks, write_lines
+from pipeline.manifest import note, write_json
+from pipeline.parallel import parallel_map
+from pipeline.progress import progress
+from preprocess.bitext import SETS, languages, write_languages
+from preprocess.moses import (
+    ROUND_TRIPS,
+    Tokeniser,
+    Truecaser,
+    case_counts,
+    punctuation_normaliser,
+    write_truecaser,
+)
+from preprocess.normalise import normaliser, read_steps, steps_by_language, write_steps
+
+_Step = tuple[Callable[[str], str], Callable[[str], str]]  # there and back
+STEPS = ("lower", "punctuation", "tokenise", "true")
+TOKENISATION = "tokenise.json"
+_SAMPLE = 1000
+
+
+class Tokenisation:
+    """The steps that text takes between normalising and cutting, by language, and their inverses.
+
+    `settings` is what tokenise.json holds: `steps` by language, `hyphens`, `escape`. Models of
+    the truecaser lie in `directory`.
+    """
+
+    def __init__(self, settings: dict[str, Any], directory: Path) -> None:
+        """Use the settings of a directory that `preprocess.tokenise` or `save` made."""
+        self.settings = settings
+        self._directory = directory
+        self._ready: dict[str, list[_Step]] = {}
+
+    @staticmethod
+    def load(directory: Path) -> "Tokenisation | None":
+        """The tokenisation of the text in `directory`, or None if it was not tokenised."""
+        try:
+            text = (directory / TOKENISATION).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return Tokenisation(json.loads(text), directory)
+
+    def apply(self, line: str, language: str) -> str:
+        """A normalised line after all steps of its language."""
+        for do, _ in self._steps(language):
+            line = do(line)
+        return line
+
+    def undo(self, line: str, language: str) -> str:
+        """Running text again, as near as the steps have an inverse (lowercasing has none)."""
+        for _, undo in reversed(self._steps(language)):
+            line = undo(line)
+        return line
+
+    def _steps(self, language: str) -> list[_Step]:
+        if language not in self._ready:
+            names = self.settings["steps"].get(language, [])
+            self._ready[language] = [self._step(name, language) for name in names]
+        return self._ready[language]
+
+    def _step(self, name: str, language: str) -> _Step:
+        if name == "lower":
+            return str.lower, str
+        if name == "punctuation":
+            return punctuation_normaliser(language), str
+        if name == "tokenise":
+            tokeniser = Tokeniser(language, self.settings["hyphens"], self.settings["escape"])
+            return tokeniser.tokenise, tokeniser.detokenise
+        truecaser = Truecaser(self._directory / truecase_file(language))
+        return truecaser.truecase, truecaser.detruecase
+
+    def save(self, directory: Path) -> None:
+        """Copy the settings and the truecasers into `directory`."""
+        write_json(directory / TOKENISATION, self.settings)
+        for path in self._directory.glob(truecase_file("*")):
+            shutil.copyfile(path, directory / path.name)
+
+
+def truecase_file(language: str) -> str:
+    """Name of the file with a language's truecaser, in the format of Moses."""
+    return f"truecase.{language}"
+
+
+def tokenise(
+    bitext: Path,
+    out: Path,
+    steps: dict[str, list[str]] | None = None,
+    hyphens: bool = False,
+    escape: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Tokenise all sets, as sacremoses does, and keep how; decoding undoes it.
+
+    Steps are taken in the order given: `lower`; `punctuation` (Moses' normalize-punctuation,
+    which cannot be undone, and spoils letters such as ’); `tokenise`; `true`, the truecaser,
+    learnt from train, which comes last. The files of an earlier stage, and with them the
+    references, stay as they are. Without steps, languages are tokenised for which the inverse
+    was seen to lose next to nothing; preprocess/README.md has the table.
+
+    Example: python -m preprocess.tokenise --bitext exp/clean --out exp/tokenise
+    --steps '{de: [lower, punctuation, tokenise], en: [tokenise, true]}'
+
+    Args:
+        bitext: directory with train.SRC, train.TGT, dev.SRC …
+        out: directory for the same files, tokenised, and tokenise.json.
+        steps: list of steps for each language code, or for `default`; [] leaves text untouched.
+        hyphens: split foo-bar into foo @-@ bar.
+        escape: write & as &amp; and so on, as Moses does.
+        workers: processes; one per core unless given. The result is the same.
+
+    """
+    src, tgt = languages(bitext)
+    chosen = steps_by_language(steps, (src, tgt), _usual_steps)
+    for language, names in chosen.items():
+        if unknown := [name for name in names if name not in STEPS]:
+            raise RecipeError(f"unknown step {unknown[0]!r}; there are {', '.join(STEPS)}")
+        if "true" in names[:-1]:
+            raise RecipeError(f"steps of {language}: true has to be the last, not {names}")
+    write_languages(out, src, tgt)
+    normalise = read_steps(bitext)
+    write_steps(out, normalise)
+    shape = {language: normaliser(normalise[language]) for language in (src, tgt)}
+    settings = {"steps": chosen, "hyphens": hyphens, "escape": escape}
+    tokenisation = Tokenisation(settings, out)
+
+    facts = {}
+    for language, names in chosen.items():
+        if "true" in names:
+            before = Tokenisation(
+                {**settings, "steps": {language: names[:-1]}}, out
+            )  # fmt: skip
+            _learn_case(bitext, language, shape[language], before, out, workers)
+
+        def apply(
+            lines: list[str], language: str = language, form: Callable[[str], str] = shape[language]
+        ) -> list[str]:
+            return [tokenisation.apply(form(line), language) for line in lines]
+
+        for name in SETS:
+            file = f"{name}.{language}"
+            blocks = parallel_map(apply, read_blocks(bitext / file), workers)
+            shown = progress(blocks, f"tokenising {file}", "blocks")
+            write_lines(out / file, (line for block in shown for line in block))
+        sample = [shape[language](line) for line in _sample(bitext / f"train.{language}")]
+        same = sum(
+            tokenisation.undo(tokenisation.apply(line, language), language) == line
+            for line in sample
+        )
+        facts[language] = {"steps": names, "lines_tried": len(sample), "come_back": same}
+        listed = ", ".join(names) or "untouched"
+        print(f"{language}: {listed}; {same:,} of {len(sample):,} lines come back unchanged")
+    write_json(out / TOKENISATION, settings)
+    note(out, languages=facts, hyphens=hyphens, escape=escape)
+
+
+def _usual_steps(language: str) -> list[str]:
+    return ["tokenise"] if find(language).iso3 in ROUND_TRIPS else []
+
+
+def _sample(file: Path) -> Iterator[str]:
+    """The first lines of a file."""
+    for block in read_blocks(file):
+        yield from block[:_SAMPLE]
+        return
+
+
+def _learn_case(
+    bitext: Path,
+    language: str,
+    form: Callable[[str], str],
+    before: Tokenisation,
+    out: Path,
+    workers: int | None,
+) -> None:
+    """Count the cases of all words inside sentences, as Moses' train-truecaser does."""
+
+    def count(lines: list[str]) -> Counter[tuple[str, str]]:
+        return case_counts(before.apply(form(line), language) for line in lines)
+
+    counts = Counter[tuple[str, str]]()
+    blocks = parallel_map(count, read_blocks(bitext / f"train.{language}"), workers)
+    for part in progress(blocks, f"learning case of {language}", "blocks"):
+        counts.update(part)
+    write_truecaser(out / truecase_file(language), counts)
+
+
+if __name__ == "__main__":
+    command(tokenise)

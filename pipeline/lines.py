@@ -45,22 +45,38 @@ def one_line(text: str, changes: Counter[str] | None = None) -> str:
     return _ODD.sub(replace, text)
 
 
+_MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd"}
+_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2", ".zst": "zstd"}
+
+
 def decompressed(stream: IO[bytes]) -> IO[bytes]:
     """The bytes within `stream`; gzip, bzip2, xz and zstd are recognised by their magic bytes."""
     magic = stream.peek(6)[:6] if hasattr(stream, "peek") else stream.read(6)
     if not hasattr(stream, "peek"):
         stream.seek(0)
-    if magic.startswith(b"\x1f\x8b"):
+    packed = _packed(magic)
+    if packed == "gzip":
         return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
-    if magic.startswith(b"\xfd7zXZ\0"):
+    if packed == "xz":
         return cast(IO[bytes], lzma.LZMAFile(stream))
-    if magic.startswith(b"BZh"):
+    if packed == "bzip2":
         return cast(IO[bytes], bz2.BZ2File(stream))
-    if magic.startswith(b"\x28\xb5\x2f\xfd"):
+    if packed == "zstd":
         return cast(
             IO[bytes], zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
         )
     return stream
+
+
+def _packed(magic: bytes) -> str | None:
+    return next((name for name, start in _MAGIC.items() if magic.startswith(start)), None)
+
+
+def compression(path: Path) -> dict[str, str | None]:
+    """How a file is compressed, by its first bytes and by its name."""
+    with open(path, "rb") as file:
+        content = _packed(file.read(6))
+    return {"by_content": content, "by_name": _SUFFIXES.get(Path(path).suffix)}
 
 
 def read_stream(stream: IO[bytes], name: str, changes: Counter[str] | None = None) -> Iterator[str]:
@@ -91,7 +107,7 @@ def _decoded(
                 f"{name}, line {number + raw.count(10, 0, error.start) + 1}, "
                 f"byte {offset + error.start}: "
                 f"0x{raw[error.start]:02x} is not valid UTF-8; convert the file first, "
-                "for example with iconv -f WINDOWS-1252 -t UTF-8"
+                f"for example with iconv -f {_likely_encoding(raw, offset)} -t UTF-8"
             ) from error
         lines = text.removesuffix("\n").split("\n")
         if _ODD.search(text.replace("\n", "")):
@@ -99,6 +115,11 @@ def _decoded(
         yield lines
         number += len(lines)
         offset += len(raw)
+
+
+def _likely_encoding(raw: bytes, offset: int) -> str:
+    utf_16 = offset == 0 and raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return "UTF-16" if utf_16 else "WINDOWS-1252"
 
 
 def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:

@@ -11,6 +11,8 @@ _JOINER = "\u2060"
 _BEFORE = re.compile(r"<(?=/?s>|pad>|unk>|0x[0-9A-F]{2}>|2[\w-]+>)|@(?=@)")
 # SentencePiece's sign for a space cannot be split; the low line stands in for it.
 _SPACE_SIGN, _STAND_IN = "▁", "_" + _JOINER
+# All that `escape` changes.
+RESERVED = re.compile(f"{_BEFORE.pattern}|{_SPACE_SIGN}")
 
 
 def escape(line: str) -> str:

@@ -1,5 +1,6 @@
 """Numbers about the characters of many lines at once, by table look-up instead of loops."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -28,19 +29,33 @@ _COMPOSITE = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Ka
               "Hang": ("Hang", "Hani")}  # fmt: skip
 
 
+_KINDS = ("space", "mark", "punctuation", "digit", "word", "composed")
+
+
 @cache
-def _table(kind: str) -> NDArray[np.bool_]:
-    """For each code point, whether it is of a kind: space, mark, punctuation, digit, word."""
-    tests: dict[str, Any] = {
-        "space": lambda char, category: char.isspace(),
-        "mark": lambda char, category: category[0] == "M",
-        "punctuation": lambda char, category: category[0] in "PS",
-        "digit": lambda char, category: category == "Nd",
-        "word": lambda char, category: category[0] in "LMN",
-    }
-    test = tests[kind]
-    chars = map(chr, range(_CODES))
-    return np.fromiter((test(c, unicodedata.category(c)) for c in chars), bool, _CODES)
+def _kinds() -> NDArray[np.uint8]:
+    """For each code point, one bit for each of _KINDS that it is of."""
+    chars = [chr(code) for code in range(_CODES)]
+    category = np.array([unicodedata.category(char) for char in chars])
+    major = category.astype("U1")
+    bits = (
+        np.fromiter(map(str.isspace, chars), bool),
+        major == "M",
+        np.isin(major, ["P", "S"]),
+        category == "Nd",
+        np.isin(major, ["L", "M", "N"]),
+        np.fromiter((unicodedata.decomposition(c)[:1] not in ("", "<") for c in chars), bool),
+    )
+    table = np.zeros(_CODES, np.uint8)
+    for place, bit in enumerate(bits):
+        table |= bit.astype(np.uint8) << place
+    return table
+
+
+@cache
+def _digit_values() -> NDArray[np.uint8]:
+    """For each code point, the digit that it is, or 0."""
+    return np.fromiter((unicodedata.decimal(chr(c), 0) for c in range(_CODES)), np.uint8, _CODES)
 
 
 @cache
@@ -61,6 +76,15 @@ def script_columns(script: str) -> list[int]:
     return [SCRIPTS.index(name) for name in _COMPOSITE.get(script, (script,)) if name in SCRIPTS]
 
 
+@cache
+def _last_kinds() -> NDArray[np.uint8]:
+    """For each code point, which of the signs that end a sentence or clause it is, or 0."""
+    table = np.zeros(_CODES, np.uint8)
+    for kind, signs in enumerate((".。।۔։።|", "?？؟;", "!！", ":：፦", ",،、，፣", "…"), start=1):
+        table[[ord(sign) for sign in signs]] = kind
+    return table
+
+
 class Side:
     """The lines of one side of a block of bitext; a line holds no line separator."""
 
@@ -68,15 +92,18 @@ class Side:
         self.lines = lines
 
     @cached_property
-    def _codes(self) -> NDArray[np.uint32]:
-        text = "\n".join(self.lines) + "\n"
-        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    def _text(self) -> str:
+        return "\n".join(self.lines) + "\n" if self.lines else ""
+
+    @cached_property
+    def _codes(self) -> NDArray[np.int32]:
+        codes = np.frombuffer(self._text.encode("utf-32-le"), np.int32)
         return np.minimum(codes, _CODES - 1)
 
     @cached_property
     def _starts(self) -> NDArray[np.intp]:
         ends = np.flatnonzero(self._codes == _NEWLINE)
-        return np.concatenate([[0], ends[:-1] + 1])
+        return np.concatenate([[0], ends + 1])[:-1]
 
     def _per_line(self, mask: NDArray[np.bool_]) -> NDArray[np.int32]:
         # Each line counts at least its newline, so that no segment is empty.
@@ -89,16 +116,28 @@ class Side:
         """Code points in each line."""
         return np.diff(self._starts, append=len(self._codes)).astype(np.int32) - 1
 
+    @cached_property
+    def _bits(self) -> NDArray[np.uint8]:
+        return np.take(_kinds(), self._codes)
+
+    def _mask(self, kind: str) -> NDArray[np.bool_]:
+        mask: NDArray[np.bool_] = (self._bits & (1 << _KINDS.index(kind))) != 0
+        return mask
+
     def count(self, kind: str) -> NDArray[np.int32]:
-        """Characters of a kind in each line: `space`, `mark`, `punctuation`, `digit`, `word`."""
-        mask = _table(kind)[self._codes]
+        """Characters of a kind in each line.
+
+        Kinds are `space`, `mark`, `punctuation`, `digit`, `word` (letters, marks and numbers) and
+        `composed` (letters that NFD takes apart, but for Hangul).
+        """
+        mask = self._mask(kind)
         if kind == "space":
             mask &= self._codes != _NEWLINE
         return self._per_line(mask)
 
     @cached_property
     def _word_starts(self) -> NDArray[np.bool_]:
-        space = _table("space")[self._codes]
+        space = self._mask("space")
         starts = ~space
         starts[1:] &= space[:-1]
         return starts
@@ -111,7 +150,7 @@ class Side:
     @cached_property
     def longest_word(self) -> NDArray[np.int32]:
         """Characters of the longest word in each line."""
-        space = _table("space")[self._codes]
+        space = self._mask("space")
         edges = np.flatnonzero(space)
         lengths = np.zeros(len(self._codes), np.int32)
         lengths[edges] = np.diff(edges, prepend=-1) - 1
@@ -120,12 +159,25 @@ class Side:
     @cached_property
     def scripts(self) -> NDArray[np.int32]:
         """Letters of each of SCRIPTS (columns) in each line (rows)."""
-        scripts = _scripts()[self._codes]
-        letters = np.flatnonzero(scripts != 255)
-        line = np.searchsorted(self._starts, letters, side="right") - 1
-        cells = line * len(SCRIPTS) + scripts[letters]
-        size = len(self.lines) * len(SCRIPTS)
-        return np.bincount(cells, minlength=size).reshape(-1, len(SCRIPTS)).astype(np.int32)
+        scripts = np.take(_scripts(), self._codes)
+        result = np.zeros((len(self.lines), len(SCRIPTS)), np.int32)
+        for number in np.flatnonzero(np.bincount(scripts, minlength=256)[: len(SCRIPTS)]):
+            result[:, number] = self._per_line(scripts == number)
+        return result
+
+    @cached_property
+    def last_kind(self) -> NDArray[np.uint8]:
+        """A number for the last character of each line, equal for `.` and `।` but not `?`."""
+        # The character before the newline; of an empty line that is the one before it.
+        ends = self._starts + self.characters - 1
+        return np.where(self.characters > 0, _last_kinds()[self._codes[ends]], 0).astype(np.uint8)
+
+    def matches(self, pattern: re.Pattern[str], *needs: str) -> int:
+        """Lines in which a pattern is found that needs one of `needs`, and never a newline."""
+        if not any(need in self._text for need in needs):
+            return 0
+        places = [match.start() for match in pattern.finditer(self._text)]
+        return len(np.unique(np.searchsorted(self._starts, places, side="right")))
 
     @cached_property
     def squashed(self) -> list[str]:
@@ -133,9 +185,64 @@ class Side:
         return squash(self.lines)
 
     @cached_property
+    def _sums(self) -> NDArray[np.uint64]:
+        return _prefix_sums(self._codes)
+
+    @cached_property
     def hashes(self) -> NDArray[np.int64]:
-        """A number for each line, equal for equal lines, in this process and its forks only."""
-        return np.fromiter(map(hash, self.lines), np.int64, len(self.lines))
+        """A number for each line, equal for equal lines."""
+        return _hashes(self._sums, self._starts, self._starts + self.characters)
+
+    @cached_property
+    def word_hashes(self) -> NDArray[np.int64]:
+        """A number for each word in the order of the text, equal for equal words."""
+        space = self._mask("space")
+        ends = np.flatnonzero(space[1:] & ~space[:-1]) + 1
+        return _hashes(self._sums, np.flatnonzero(self._word_starts), ends)
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """A number for each line, equal for lines with the same digit runs; 0 for none.
+
+        The digits of all scripts are the same, and the order of the runs does not matter.
+        """
+        digit = self._mask("digit")
+        edges = np.flatnonzero(np.diff(digit, prepend=False))  # the text ends in a newline
+        starts, ends = edges[::2], edges[1::2]
+        values = np.take(_digit_values(), self._codes)
+        # Added up within each line.
+        runs = np.concatenate([[0], np.cumsum(_hashes(_prefix_sums(values), starts, ends))])
+        bounds = np.searchsorted(starts, np.append(self._starts, len(self._codes)))
+        return np.diff(runs[bounds])
+
+
+_BASE, _FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_power_table = np.ones((2, 1), np.uint64)
+
+
+def _prefix_sums(values: NDArray[Any]) -> NDArray[np.uint64]:
+    terms = (values.astype(np.uint64) + np.uint64(1)) * _FACTOR * _powers(len(values))[0]
+    return np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)])
+
+
+def _hashes(
+    sums: NDArray[np.uint64], starts: NDArray[np.intp], ends: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    # A polynomial modulo 2^64; powers of an odd number can be divided away again, so that a piece
+    # of text has the same hash wherever it stands (Karp & Rabin 1987).
+    hashes: NDArray[np.uint64] = (sums[ends] - sums[starts]) * _powers(len(sums))[1][starts]
+    return hashes.view(np.int64)
+
+
+def _powers(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Powers of the hash's base, and of its inverse, modulo 2^64."""
+    global _power_table
+    if _power_table.shape[1] < size:
+        table = np.ones((2, 2 * size), np.uint64)
+        table[0, 1:] = _BASE
+        table[1, 1:] = pow(int(_BASE), -1, 2**64)
+        _power_table = np.cumprod(table, axis=1, dtype=np.uint64)
+    return _power_table[0, :size], _power_table[1, :size]
 
 
 def squash(lines: Sequence[str]) -> list[str]:
@@ -143,11 +250,12 @@ def squash(lines: Sequence[str]) -> list[str]:
 
     A line of nothing but punctuation stays as it is: else all of them would be equal.
     """
-    text = "\n".join(lines)
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+    text = "\n".join(
+        line if line.isascii() else unicodedata.normalize("NFKC", line) for line in lines
+    )
     codes = np.frombuffer(text.casefold().encode("utf-32-le"), np.uint32)
-    keep = _table("word")[np.minimum(codes, _CODES - 1)] | (codes == _NEWLINE)
+    word = np.take(_kinds(), codes, mode="clip") & (1 << _KINDS.index("word"))
+    keep = (word != 0) | (codes == _NEWLINE)
     bare = codes[keep].tobytes().decode("utf-32-le").split("\n")
     return [short or line for short, line in zip(bare, lines, strict=True)] if lines else []
 

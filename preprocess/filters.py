@@ -172,7 +172,7 @@ def _languages(pairs: Pairs) -> tuple[str, str]:
 
 def digits(pairs: Pairs) -> Scores:
     """Numbers that only one side holds: 2 for `12 May` against `13 May`."""
-    some = (pairs.source.count("digit") > 0) | (pairs.target.count("digit") > 0)
+    some = pairs.source.numbers != pairs.target.numbers
     return _differences(pairs, some, number_list)
 
 

@@ -1,125 +1,302 @@
-"""Look at a bitext before training on it: what is in it, and is it safe?"""
+"""Look at text before training on it: what is in it, and is it safe?"""
 
-import re
-import statistics
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.command import command
+from pipeline.errors import RecipeError
+from pipeline.languages import find
+from pipeline.lines import compression, read_lines
 from pipeline.manifest import note, write_json
-from preprocess.bitext import SETS, languages, read_set
-from preprocess.features import squash
+from pipeline.parallel import parallel_map
+from preprocess.bitext import SETS, languages
+from preprocess.features import SCRIPTS
+from preprocess.filters import identifier
+from preprocess.findings import ERROR, findings
+from preprocess.measure import STEPS, Measures, SideMeasures, measure
+from preprocess.page import page
+from preprocess.shifts import Agreement, agreement
 
-_RESERVED = re.compile(r"</?s>|<pad>|<unk>|@@(?: |$)|▁")
-_DIGITS = re.compile(r"\d+")
-
-
-def describe(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """Counts over the pairs of one set: sizes, lengths in words, and what looks wrong."""
-    words = [(len(source.split()), len(target.split())) for source, target in pairs]
-    ratios = [target / source for source, target in words if source and target]
-    return {
-        "pairs": len(pairs),
-        "source_words": sum(source for source, _ in words),
-        "target_words": sum(target for _, target in words),
-        "longest_source_words": max((source for source, _ in words), default=0),
-        "longest_target_words": max((target for _, target in words), default=0),
-        "median_length_ratio": round(statistics.median(ratios), 3) if ratios else None,
-        "one_side_empty": sum((not s.strip()) != (not t.strip()) for s, t in pairs),
-        "both_sides_empty": sum(not s.strip() and not t.strip() for s, t in pairs),
-        "source_equals_target": sum(s == t and bool(s.strip()) for s, t in pairs),
-        "repeated_pairs": len(pairs) - len(set(pairs)),
-        "ratio_over_3": sum(not 1 / 3 <= ratio <= 3 for ratio in ratios),
-        "digits_differ": sum(_digits(s) != _digits(t) for s, t in pairs),
-        "reserved_tokens": sum(bool(_RESERVED.search(s + "\n" + t)) for s, t in pairs),
-    }
+# Shorter lines say too little about their language.
+_SHORTEST_TO_IDENTIFY = 25
+_POINTS = 400
 
 
-def _digits(line: str) -> list[str]:
-    return sorted(_DIGITS.findall(line))
+def inspect(
+    out: Path,
+    bitext: Path | None = None,
+    source: Path | None = None,
+    target: Path | None = None,
+    src: str | None = None,
+    tgt: str | None = None,
+    identify: int = 1000,
+    workers: int | None = None,
+) -> None:
+    """Report on the sets of a bitext, on two parallel files, or on one file.
 
-
-def overlap(pairs: list[tuple[str, str]], held_out: list[tuple[str, str]]) -> dict[str, int]:
-    """How many pairs share a side with a held-out set, letter case and punctuation aside."""
-    held = [{squash([pair[side]])[0] for pair in held_out} for side in (0, 1)]
-    return {
-        "source": sum(squash([source])[0] in held[0] for source, _ in pairs),
-        "target": sum(squash([target])[0] in held[1] for _, target in pairs),
-    }
-
-
-def findings(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """(severity, sentence) for each thing worth knowing; `error` means unsafe to train on."""
-    found: list[tuple[str, str]] = []
-    for name, counts in report["sets"].items():
-        pairs = max(1, counts["pairs"])
-        if counts["one_side_empty"] > 0.05 * pairs:
-            found.append(
-                ("error", f"{name}: {counts['one_side_empty']:,} pairs have one empty side; "
-                 "the sides may be shifted: look at the first of them")
-            )  # fmt: skip
-        if counts["ratio_over_3"] > 0.1 * pairs:
-            found.append(
-                ("error", f"{name}: {counts['ratio_over_3']:,} pairs differ in length by a factor "
-                 "over 3; the sides may be shifted, or are not translations")
-            )  # fmt: skip
-        if counts["reserved_tokens"]:
-            found.append(
-                ("note", f"{name}: {counts['reserved_tokens']:,} pairs hold text such as <unk> "
-                 "or @@, which is kept as text")
-            )  # fmt: skip
-    for name, counts in report["train_overlap"].items():
-        if any(counts.values()):
-            found.append(
-                ("warning", f"train: {counts['source']:,} sources and {counts['target']:,} "
-                 f"targets also stand in {name}; preprocess.clean drops them from train")
-            )  # fmt: skip
-    for language, changes in report["characters_mended"].items():
-        if changes:
-            listed = ", ".join(f"{count:,} {name}" for name, count in changes.items())
-            found.append(("note", f"{language}: characters mended while reading: {listed}"))
-    return found
-
-
-def inspect(bitext: Path, out: Path) -> None:
-    """Report on the train, dev and test sets of a directory that preprocess.fetch made.
-
-    Prints a table and findings, and writes report.json. Exits with 1 if a finding says that the
-    text is not safe to train on.
+    Prints a table and findings, each with what to do about it; writes report.json and report.html,
+    one page with plots. Exits with 1 if a finding says that the text is not safe to train on.
 
     Example: python -m preprocess.inspect --bitext exp/fetch --out exp/inspect
+    python -m preprocess.inspect --source mono.de.gz --src de --out /tmp/look
 
     Args:
-        bitext: directory with train.SRC, train.TGT, dev.SRC …
-        out: directory for report.json.
+        out: directory for report.json and report.html.
+        bitext: directory of preprocess.fetch, with train.SRC, train.TGT, dev.SRC …
+        source: a file to look at instead.
+        target: the file that is parallel to it.
+        src: language of `source`.
+        tgt: language of `target`.
+        identify: how many lines of each side to identify the language of.
+        workers: processes; one per core unless given. The result is the same.
 
     """
-    src, tgt = languages(bitext)
-    changes = Counter[str]()
-    sets = {name: list(read_set(bitext, name, src, tgt, changes)) for name in SETS}
-    report: dict[str, Any] = {
-        "source_language": src,
-        "target_language": tgt,
-        "characters_mended": {f"{src}-{tgt}": changes},
-        "sets": {name: describe(pairs) for name, pairs in sets.items()},
-        "train_overlap": {name: overlap(sets["train"], sets[name]) for name in ("dev", "test")},
-    }
-    found = findings(report)
-    report["findings"] = [{"severity": severity, "text": text} for severity, text in found]
+    sets, codes = _files(bitext, source, target, src, tgt)
+    measured, described = {}, {}
+    for name, files in sets.items():
+        changes = Counter[str]()
+        measured[name] = measure(files, changes, workers)
+        described[name] = {
+            "files": [str(file) for file in files],
+            "mended": dict(changes),
+            "compression": [compression(file) for file in files],
+            **describe(measured[name], codes),
+        }
+        for side, code in zip(measured[name].sides, codes, strict=True):
+            described[name]["sides"][code]["identified"] = _identified(
+                side.sample, identify, workers
+            )
+    if "train" in measured:
+        for name in sets.keys() - {"train"}:
+            described[name] |= overlap(measured["train"], measured[name], codes)
+    for entry in described.values():
+        for shift in entry.get("shifts", []):
+            shift["examples"] = _examples(entry["files"], shift["first"], shift["offset"])
+    report: dict[str, Any] = {"languages": codes, "sets": described}
+    report["findings"] = findings(report)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", report)
+    (out / "report.html").write_text(page(report), encoding="utf-8")
     note(out, findings=report["findings"])
-
-    print(f"{'':<22}" + "".join(f"{name:>12}" for name in SETS))
-    for key in report["sets"]["train"]:
-        values = [report["sets"][name][key] for name in SETS]
-        print(f"{key.replace('_', ' '):<22}" + "".join(f"{value:>12,}" for value in values))
-    for severity, text in found:
-        print(f"{severity}: {text}")
-    if any(severity == "error" for severity, _ in found):
+    print(table(report))
+    for finding in report["findings"]:
+        print(f"{finding['severity']}: {finding['text']}")
+    unsafe = any(finding["severity"] == ERROR for finding in report["findings"])
+    # A stage that succeeds is renamed; one that fails stays where it is.
+    place = out if unsafe else out.with_name(out.name.removesuffix(".partial"))
+    print(f"plots: {place / 'report.html'}")
+    if unsafe:
         sys.exit(1)
+
+
+def _files(
+    bitext: Path | None, source: Path | None, target: Path | None, src: str | None, tgt: str | None
+) -> tuple[dict[str, list[Path]], list[str]]:
+    """The files of each set, and the languages of their sides."""
+    if bitext and not source:
+        codes = list(languages(bitext))
+        return {name: [bitext / f"{name}.{code}" for code in codes] for name in SETS}, codes
+    if not source or bitext or not src or bool(target) != bool(tgt):
+        raise RecipeError(
+            "give --bitext DIR, or --source FILE --src CODE, or those with --target FILE --tgt CODE"
+        )
+    named = [src, tgt] if tgt else [src]
+    for code in named:
+        find(code)
+    return {"text": [file for file in (source, target) if file]}, named
+
+
+def describe(measures: Measures, codes: Sequence[str]) -> dict[str, Any]:
+    """What was measured in one set, as it stands in report.json."""
+    result: dict[str, Any] = {
+        "lines": measures.lines,
+        "sides": {
+            code: _describe_side(side)
+            for side, code in zip(measures.sides, codes, strict=True)
+        },
+    }  # fmt: skip
+    if len(measures.sides) == 1:
+        return result
+    agreed = agreement(*(_signs(side) for side in measures.sides))
+    hashes = [side.row("hash") for side in measures.sides]
+    sources, pairs = distinct_pairs(*hashes)
+    result["pairs"] = {
+        **{name: int(count) for name, count in measures.sums.items()},
+        "repeated": measures.lines - pairs,
+        "sources_with_several_targets": int((sources > 1).sum()),
+        **_ratio(measures.ratios),
+        "ratios": measures.ratios.tolist(),
+    }
+    result["shifts"] = [vars(shift).copy() for shift in agreed.shifts]
+    result["agreement"] = _thinned(agreed)
+    result["unrelated"] = round(agreed.unrelated, 4)
+    return result
+
+
+def _describe_side(side: SideMeasures) -> dict[str, Any]:
+    hashes = side.row("hash")
+    words = side.vocabulary()[0]
+    letters = max(1, int(side.scripts.sum()))
+    return {
+        **{name: int(count) for name, count in sorted(side.sums.items())},
+        "longest_words": side.longest,
+        "distinct_words": len(words),
+        "repeated": len(hashes) - len(np.unique(hashes)),
+        "scripts": {
+            SCRIPTS[number]: round(int(side.scripts[number]) / letters, 5)
+            for number in np.argsort(-side.scripts, kind="stable")
+            if side.scripts[number]
+        },
+        "lengths": side.lengths.tolist(),
+    }
+
+
+def _signs(side: SideMeasures) -> NDArray[np.float32]:
+    return np.stack([side.row(name).astype(np.float32) for name in ("length", "numbers", "last")])
+
+
+def distinct_pairs(
+    sources: NDArray[np.int64], targets: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], int]:
+    """How many distinct targets each distinct source has, and how many distinct pairs there are."""
+    order = np.lexsort((targets, sources))
+    sources, targets = sources[order], targets[order]
+    new_source = np.diff(sources, prepend=sources[:1] - 1) != 0
+    new_pair = new_source | (np.diff(targets, prepend=targets[:1] - 1) != 0)
+    starts = np.flatnonzero(new_source)
+    counts = np.add.reduceat(new_pair, starts, dtype=np.int64) if len(starts) else starts
+    return counts, int(new_pair.sum())
+
+
+def _ratio(histogram: NDArray[np.int64]) -> dict[str, Any]:
+    """Median of target over source characters, and pairs that are three times off it."""
+    total = int(histogram.sum())
+    if not total:
+        return {"median_ratio": None, "ratio_is_off": 0, "ratio_known": 0}
+    middle = int(np.searchsorted(np.cumsum(histogram), (total + 1) // 2))
+    width = round(STEPS * float(np.log2(3)))
+    usual = int(histogram[max(0, middle - width) : middle + width + 1].sum())
+    ratio = round(float(2 ** ((middle - 4 * STEPS) / STEPS)), 2)
+    return {"median_ratio": ratio, "ratio_is_off": total - usual, "ratio_known": total}
+
+
+def _thinned(agreed: Agreement) -> dict[str, Any]:
+    """The scores of at most some hundred stretches: of each the worst window."""
+    size = max(1, -(-len(agreed.scores) // _POINTS))
+    starts = np.arange(0, len(agreed.scores), size)
+    lowest = np.minimum.reduceat(agreed.scores, starts) if len(starts) else agreed.scores
+    return {"lines": size * agreed.window, "scores": [round(float(x), 2) for x in lowest]}
+
+
+def overlap(train: Measures, other: Measures, codes: Sequence[str]) -> dict[str, Any]:
+    """What of a held-out set stands in train, and which of its words do not."""
+    result: dict[str, Any] = {"in_train": {}, "unknown_words": {}}
+    for known, held, code in zip(train.sides, other.sides, codes, strict=True):
+        result["in_train"][code] = {
+            "exact": int(np.isin(held.row("hash"), known.row("hash")).sum()),
+            "nearly": int(np.isin(held.row("squashed"), known.row("squashed")).sum()),
+        }
+        words, counts = held.vocabulary()
+        unknown = ~np.isin(words, known.vocabulary()[0])
+        total = max(1, int(counts.sum()))
+        result["unknown_words"][code] = round(int(counts[unknown].sum()) / total, 4)
+    return result
+
+
+def _identified(sample: list[str], most: int, workers: int | None) -> dict[str, Any]:
+    """Languages that py3langid sees in a sample, by share of lines, with its mean certainty."""
+    long = [line for line in sample if len(line) >= _SHORTEST_TO_IDENTIFY] or sample
+    chosen = long[:: max(1, len(long) // most)][:most] if most else []
+    blocks = [chosen[at : at + 50] for at in range(0, len(chosen), 50)]
+    votes, certainty = Counter[str](), dict.fromkeys("", 0.0)
+    for found in parallel_map(_guess, blocks, workers):
+        for code, probability in found:
+            votes[code] += 1
+            certainty[code] = certainty.get(code, 0.0) + probability
+    return {
+        "lines": len(chosen),
+        "languages": {
+            code: {"share": round(count / len(chosen), 4),
+                   "certainty": round(certainty[code] / count, 3)}
+            for code, count in votes.most_common(5)
+        },
+    }  # fmt: skip
+
+
+def _guess(lines: list[str]) -> list[tuple[str, float]]:
+    return [max(identifier(line).items(), key=lambda item: item[1]) for line in lines]
+
+
+def _examples(files: list[str], first: int, offset: int) -> list[list[Any]]:
+    """Three pairs as they stand where a shift begins: line, source, target, and the better one."""
+    start = max(1, first - 1)
+    sources = list(islice(read_lines(files[0]), start - 1, start + 2))
+    begin = max(0, start - 1 + min(0, offset))
+    targets = list(islice(read_lines(files[1]), begin, start + 2 + max(0, offset)))
+    rows = []
+    for place, text in enumerate(sources):
+        here = start - 1 + place - begin
+        better = here + offset
+        rows.append(
+            [
+                start + place,
+                text,
+                targets[here] if here < len(targets) else "",
+                targets[better] if 0 <= better < len(targets) else "",
+            ]
+        )
+    return rows
+
+
+_ROWS = (
+    "words", "distinct_words", "longest_words", "empty", "repeated", "reserved", "mojibake",
+    "replaced", "entities", "mixed_scripts", "decomposed",
+)  # fmt: skip
+_PAIR_ROWS = (
+    "one_side_empty", "both_sides_empty", "copies", "repeated", "sources_with_several_targets",
+    "numbers_differ", "ratio_is_off", "median_ratio",
+)  # fmt: skip
+
+
+def table(report: dict[str, Any]) -> str:
+    """The counts of a report, aligned, for a terminal."""
+    rows = [["", *(f"{name} {code}" for name in report["sets"] for code in report["languages"])]]
+    columns = [side for entry in report["sets"].values() for side in entry["sides"].values()]
+    for key in ("lines", *_ROWS):
+        rows.append([key.replace("_", " "), *(f"{side[key]:,}" for side in columns)])
+    rows.append(
+        ["language", *(_top_language(side["identified"]) for side in columns)]
+    )  # fmt: skip
+    text = _aligned(rows)
+    entries = report["sets"].values()
+    if all("pairs" in entry for entry in entries):
+        rows = [["pairs", *report["sets"]]]
+        for key in _PAIR_ROWS:
+            values = [entry["pairs"][key] for entry in entries]
+            rows.append([key.replace("_", " "), *("-" if v is None else f"{v:,}" for v in values)])
+        text += "\n" + _aligned(rows)
+    return text
+
+
+def _top_language(identified: dict[str, Any]) -> str:
+    for code, seen in identified["languages"].items():
+        return f"{code} {100 * seen['share']:.0f} %"
+    return "-"
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    first = max(len(row[0]) for row in rows)
+    width = max(len(cell) for row in rows for cell in row[1:]) + 2
+    return "".join(
+        row[0].ljust(first) + "".join(cell.rjust(width) for cell in row[1:]) + "\n" for row in rows
+    )
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def inspect(
     note(out, findings=report["findings"])
     print(table(report))
     for finding in report["findings"]:
-        print(f"{finding['severity']}: {finding['text']}")
+        print(f"{finding['severity']}: {finding['text']}\n    {finding['advice']}")
     unsafe = any(finding["severity"] == ERROR for finding in report["findings"])
     # A stage that succeeds is renamed; one that fails stays where it is.
     place = out if unsafe else out.with_name(out.name.removesuffix(".partial"))

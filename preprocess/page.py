@@ -39,7 +39,8 @@ def page(report: dict[str, Any]) -> str:
     codes = report["languages"]
     title = f"Inspection of {' and '.join(codes)}"
     items = "".join(
-        f'<li class="{f["severity"]}"><b>{f["severity"]}</b> {escape(f["text"])}</li>'
+        f'<li class="{f["severity"]}"><b>{f["severity"]}</b> {escape(f["text"])}'
+        f"<br>{escape(f['advice'])}</li>"
         for f in report["findings"]
     )
     sets = "".join(_set(name, entry, codes) for name, entry in report["sets"].items())

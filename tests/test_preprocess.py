@@ -1,6 +1,5 @@
 """Fetch, inspect, clean, subword and binarise; right values by hand or from the reference tool."""
 
-import json
 import unicodedata
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from pipeline.errors import RecipeError
 from preprocess import bitext
 from preprocess.clean import clean
 from preprocess.fetch import fetch
-from preprocess.inspect import describe, inspect
 from preprocess.libreoffice import package, paragraph_pairs, parse_page
 
 PAGE = """<html><body>
@@ -91,32 +89,6 @@ def test_without_apt_another_source_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RecipeError, match="apt-get is not on this machine; use --train with file:"):
         fetch(tmp_path / "o", "es", "ca")
-
-
-def test_describe_counts_by_hand() -> None:
-    pairs = [("a b", "a b"), ("uno 1", "un 2"), ("", "x"), ("y", "q r s t"), ("a b", "a b"),
-             ("dice </s>", "diu")]  # fmt: skip
-    counts = describe(pairs)
-    assert counts["pairs"] == 6
-    assert (counts["source_words"], counts["target_words"]) == (9, 12)
-    assert counts["one_side_empty"] == 1
-    assert counts["source_equals_target"] == 2
-    assert counts["repeated_pairs"] == 1
-    assert counts["digits_differ"] == 1
-    assert counts["ratio_over_3"] == 1
-    assert counts["reserved_tokens"] == 1
-    assert counts["median_length_ratio"] == 1.0
-
-
-def test_inspect_fails_on_shifted_sides(tmp_path: Path) -> None:
-    source = [f"una frase de {n} palabras más o menos" if n % 3 else "" for n in range(100)]
-    target = source[1:] + source[:1]
-    make_bitext(tmp_path / "in", train=list(zip(source, target, strict=True)))
-    with pytest.raises(SystemExit) as stop:
-        inspect(tmp_path / "in", tmp_path / "out")
-    assert stop.value.code == 1
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert "may be shifted" in report["findings"][0]["text"]
 
 
 def test_repetition_is_judged_by_pair(tmp_path: Path) -> None:  # M5

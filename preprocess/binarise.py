@@ -70,14 +70,20 @@ def write_indexed(
     return len(sizes), int(sizes.max(initial=0))
 
 
-def _numbers(
+def number_type(numbers: dict[str, int]) -> np.dtype[Any]:
+    """The type that fairseq-preprocess writes: two bytes while the vocabulary allows it."""
+    return np.dtype(np.uint16 if len(numbers) < 65500 else np.int32)
+
+
+def index_lines(
     lines: list[str], numbers: dict[str, int], dtype: np.dtype[Any]
 ) -> tuple[bytes, NDArray[np.int32]]:
     """The numbers of lines of subwords, each with `</s>` at its end, and their lengths."""
     # All words of the block in one go, with NUL, which the reader drops, for the line ends. White
     # space of any kind separates words, as for fairseq.
     words = " \0 ".join([*lines, ""]).split()
-    found = np.fromiter(map(numbers.get, words, repeat(_UNK)), np.int32, len(words))
+    ends_too = {**numbers, "\0": _LINE_END}
+    found = np.fromiter(map(ends_too.get, words, repeat(_UNK)), np.int32, len(words))
     ends = np.flatnonzero(found == _LINE_END)
     found[ends] = _EOS
     return found.astype(dtype).tobytes(), np.diff(ends, prepend=-1).astype(np.int32)
@@ -96,12 +102,10 @@ def binarise(subwords: Path, out: Path, workers: int | None = None) -> None:
     """
     src, tgt = languages(subwords)
     numbers = read_dictionary(subwords / DICTIONARY)
-    # As fairseq-preprocess chooses: two bytes a number while the vocabulary allows it.
-    dtype = np.dtype(np.uint16 if len(numbers) < 65500 else np.int32)
-    ends = {**numbers, "\0": _LINE_END}
+    dtype = number_type(numbers)
 
     def look_up(lines: list[str]) -> tuple[bytes, NDArray[np.int32]]:
-        return _numbers(lines, ends, dtype)
+        return index_lines(lines, numbers, dtype)
 
     write_languages(out, src, tgt)
     facts = {}

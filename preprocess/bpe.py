@@ -238,6 +238,17 @@ def read_codes(path: Path) -> list[Merge]:
     return merges
 
 
+def all_units(merges: Iterable[Merge], cut: Iterable[str]) -> list[str]:
+    """Every unit that BPE-dropout can make of a text; `cut` holds the units it has without."""
+    characters = {char for unit in cut for char in unit.removesuffix(SEPARATOR)}
+    units = {char + end for char in characters for end in ("", SEPARATOR)}
+    for left, right in merges:
+        for text in (left, right, left + right):
+            final = text.endswith(_END)
+            units.add(text.removesuffix(_END) if final else text + SEPARATOR)
+    return sorted(units)
+
+
 class Encoder:
     """Cuts lines as `subword-nmt apply-bpe` does.
 

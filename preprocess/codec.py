@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import sentencepiece
 
 from pipeline.errors import RecipeError
@@ -17,6 +18,7 @@ from pipeline.manifest import write_json
 from preprocess.bpe import SEPARATOR, Encoder, read_codes
 from preprocess.escape import escape, unescape
 from preprocess.normalise import DEFAULT, normaliser
+from preprocess.sampling import Sampler
 from preprocess.tokenise import Tokenisation
 
 MODEL, SETTINGS = "subword.model", "subword.json"
@@ -26,18 +28,31 @@ _LEFT_OVER = re.compile(f"{SEPARATOR}(?: |$)")
 class _Cutter(Protocol):
     def cut(self, lines: Sequence[str], language: str) -> list[list[str]]: ...
 
+    def sample(
+        self, lines: Sequence[str], language: str, amount: float, seed: int
+    ) -> list[list[str]]: ...
+
     def join(self, pieces: Sequence[str]) -> str: ...
 
 
 class _SentencePiece:
     """SentencePiece's models: Kudo & Richardson 2018."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, model_type: str) -> None:
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes())
+        self._model_type = model_type
+        self._sampler: Sampler | None = None
 
     def cut(self, lines: Sequence[str], language: str) -> list[list[str]]:
         pieces: list[list[str]] = self._processor.encode(list(lines), out_type=str)
         return pieces
+
+    def sample(
+        self, lines: Sequence[str], language: str, amount: float, seed: int
+    ) -> list[list[str]]:
+        if self._sampler is None:
+            self._sampler = Sampler(self._processor, self._model_type)
+        return self._sampler.sample(lines, amount, seed)
 
     def join(self, pieces: Sequence[str]) -> str:
         return str(self._processor.decode(list(pieces)))
@@ -56,11 +71,20 @@ class _SubwordNmt:
         self._plain = Encoder(merges, glossaries=glossaries)
 
     def cut(self, lines: Sequence[str], language: str) -> list[list[str]]:
+        return _units(self._encoders.get(language, self._plain).encode(lines))
+
+    def sample(
+        self, lines: Sequence[str], language: str, amount: float, seed: int
+    ) -> list[list[str]]:
         encoder = self._encoders.get(language, self._plain)
-        return [units.split(" ") if units else [] for units in encoder.encode(lines)]
+        return _units(encoder.sample(lines, amount, np.random.default_rng(seed)))
 
     def join(self, pieces: Sequence[str]) -> str:
         return _LEFT_OVER.sub("", " ".join(pieces))
+
+
+def _units(lines: Sequence[str]) -> list[list[str]]:
+    return [line.split(" ") if line else [] for line in lines]
 
 
 def _digest(path: Path) -> str | None:
@@ -101,7 +125,7 @@ class Codec:
     def _cutter(self) -> _Cutter:
         model = self._directory / MODEL
         if self._type == "sentencepiece":
-            return _SentencePiece(model)
+            return _SentencePiece(model, self._settings.get("model", "unigram"))
         return _SubwordNmt(model, self._settings.get("glossaries", []))
 
     def prepare(self, lines: Sequence[str], language: str) -> list[str]:
@@ -115,6 +139,21 @@ class Codec:
     def cut(self, lines: Sequence[str], language: str) -> list[list[str]]:
         """Cut prepared lines into subwords; nothing in them acts as a control symbol."""
         return self._cutter.cut([escape(line) for line in lines], language)
+
+    @property
+    def can_sample(self) -> bool:
+        """Whether the dictionary has an entry for every subword that `sample` can make."""
+        return self._type == "sentencepiece" or bool(self._settings.get("sampled"))
+
+    def sample(
+        self, lines: Sequence[str], language: str, amount: float, seed: int
+    ) -> list[list[str]]:
+        """Cut prepared lines in one of many ways, the same for the same seed.
+
+        `amount` is the probability with which BPE leaves a merge out (Provilkov et al. 2020), or
+        the exponent of the probabilities of a unigram model (Kudo 2018).
+        """
+        return self._cutter.sample([escape(line) for line in lines], language, amount, seed)
 
     def encode(self, lines: Sequence[str], language: str) -> list[list[str]]:
         """Prepare lines of a language and cut them into subwords."""

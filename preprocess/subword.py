@@ -92,7 +92,7 @@ def fairseq_dictionary(counts: Counter[str], symbols: Sequence[str] = ()) -> lis
     Most frequent first, equals in the order of the alphabet, then made-up words until the size,
     with fairseq's four own symbols, is a multiple of eight.
     """
-    counts.update(dict.fromkeys(symbols, 0))
+    counts.update(dict.fromkeys(symbols, 0))  # adds nothing to those that are there
     lines = [f"{unit} {count}" for unit, count in sorted(counts.items(), key=_by_count)]
     padding = -(len(lines) + 4) % 8
     return [*lines, *(f"madeupword{number:04} 0" for number in range(padding))]
@@ -112,6 +112,7 @@ def subword(
     vocabulary_threshold: int = 0,
     glossaries: list[str] | None = None,
     symbols: list[str] | None = None,
+    sampled: bool = False,
     workers: int | None = None,
 ) -> None:
     """Learn one subword model for both languages from train, and cut all sets with it.
@@ -132,6 +133,8 @@ def subword(
             train (subword-nmt only).
         glossaries: regular expressions for words to leave whole (subword-nmt only).
         symbols: entries that no text becomes, such as language tags: <2es>.
+        sampled: give the dictionary an entry for all that BPE-dropout can make, for the option
+            `sampling` of train.fairseq (subword-nmt only; SentencePiece's always has them).
         workers: processes; one per core unless given. The result is the same.
 
     """
@@ -141,9 +144,11 @@ def subword(
     train = [bitext / f"train.{language}" for language in (src, tgt)]
     settings = {
         "type": "subword-nmt" if model_type == "subword-nmt" else "sentencepiece",
+        "model": model_type,
         "normalise": read_steps(bitext),
         "glossaries": glossaries or [],
         "symbols": symbols or [],
+        "sampled": sampled,
     }
     write_languages(out, src, tgt)
     if model_type == "subword-nmt":
@@ -177,7 +182,8 @@ def subword(
             counts += _cut(codec, bitext / file, language, out / file, workers)
         if name == "train":
             if model_type == "subword-nmt":
-                entries = fairseq_dictionary(counts, symbols or ())
+                more = bpe.all_units(merges, counts) if sampled else []
+                entries = fairseq_dictionary(counts, [*(symbols or ()), *more])
             else:
                 entries = [f"{piece} {counts[piece]}" for piece in sentencepiece_vocabulary(model)]
             write_lines(out / DICTIONARY, entries)

@@ -37,6 +37,11 @@ def test_curves_of_a_log_with_a_kill_in_it() -> None:
     assert list(curves.valid) == [20]
 
 
+def test_a_loss_without_smoothing_is_the_likelihood() -> None:
+    parsed = parse_record('a | b | valid | {"valid_loss": "4.5", "valid_num_updates": "1"}')
+    assert parsed and parsed[1]["valid_nll_loss"] == 4.5
+
+
 def test_lines_that_are_no_records() -> None:
     assert parse_record("") is None
     assert parse_record("a | b | train_inner | {") is None

@@ -29,7 +29,11 @@ def parse_record(line: str) -> tuple[str, Record] | None:
         record: Record = json.loads(parts[3])
     except ValueError:  # the line was cut by a kill
         return None
-    return parts[2], {name: _number(value) for name, value in record.items()}
+    record = {name: _number(value) for name, value in record.items()}
+    for name in ("loss", "valid_loss"):
+        if name in record:  # without label smoothing, fairseq gives the loss alone
+            record.setdefault(name.replace("loss", "nll_loss"), record[name])
+    return parts[2], record
 
 
 def _number(value: Any) -> Any:

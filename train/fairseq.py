@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,7 +21,7 @@ from preprocess.bitext import languages
 from train.checkpoints import average, load, mend_last, numbered
 from train.curves import parse_record, plot, read_curves
 
-CHECKPOINT, LOG = "checkpoint.pt", "fairseq.log"
+CHECKPOINT, LOG, RESAMPLED = "checkpoint.pt", "fairseq.log", "resampled"
 
 # What the wrapper relies on, so that a configuration may not change it.
 _OURS = {
@@ -70,6 +71,8 @@ def train(
     options: dict[str, Any],
     seed: int = 1,
     average_last: int = 3,
+    subwords: Path | None = None,
+    sampling: float = 0.0,
 ) -> None:
     """Train a model with fairseq and average its last checkpoints.
 
@@ -85,16 +88,23 @@ def train(
         options: options of fairseq-train, by name without the two dashes.
         seed: seed of the parameters, the order of the batches and dropout.
         average_last: number of checkpoints to average, each save-interval-updates apart.
+        subwords: directory of preprocess.subword that `data` was made from, for `sampling`.
+        sampling: cut train anew in every epoch; BPE-dropout's probability (0.1), or a unigram
+            model's exponent (0.2). 0 trains on the same subwords in every epoch.
 
     """
+    if sampling and not subwords:
+        raise RecipeError("sampling needs --subwords, the directory that the data was made from")
+    resample = ["--resample", str(subwords), str(sampling), str(seed), str(out / RESAMPLED)]
     out.mkdir(parents=True, exist_ok=True)
     command_line = arguments(data, out, options, seed, average_last)
     if not (out / CHECKPOINT).exists():  # else an earlier run was killed while tidying up
         mend_last(out)
-        _run(command_line, out)
+        _run(command_line, out, resample if sampling else [])
         _finish(out, options, seed, average_last, command_line)
     for path in [*out.glob("checkpoint_*.pt"), *out.glob("*.partial")]:
         path.unlink()
+    shutil.rmtree(out / RESAMPLED, ignore_errors=True)
     # The log's times differ from run to run; what a later stage reads is the checkpoint.
     summary = read_curves(read_lines(out / LOG))
     last = list(summary.valid.values())[-1:] or [{}]
@@ -103,17 +113,18 @@ def train(
         seed=seed,
         options=options,
         average_last=average_last,
+        sampling=sampling,
         updates=max(summary.train, default=0),
         dev_perplexity=last[0].get("valid_ppl"),
         target_tokens_per_second=_median_speed(summary.train.values()),
     )
 
 
-def _run(command_line: list[str], out: Path) -> None:
+def _run(command_line: list[str], out: Path, resample: list[str]) -> None:
     environment = dict(os.environ)
     # A spinning thread takes the core that another process needs: speed falls to a third.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    full = [sys.executable, "-m", "train.fairseq_main", *command_line]
+    full = [sys.executable, "-m", "train.fairseq_main", *resample, *command_line]
     with open(out / LOG, "a", encoding="utf-8") as log:
         log.write(f"$ fairseq-train {shlex.join(command_line)}\n")
         with subprocess.Popen(

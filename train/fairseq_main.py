@@ -1,10 +1,16 @@
-"""Runs fairseq-train in a process of its own: `python -m train.fairseq_main ARGUMENTS`."""
+"""Runs fairseq-train in a process of its own.
+
+python -m train.fairseq_main [--resample SUBWORDS SAMPLING SEED DIRECTORY] ARGUMENTS
+"""
 
 import argparse
+import sys
+from pathlib import Path
 
 import torch
 
 from pipeline.launch import die_with_parent
+from train.resample import install
 
 
 def main() -> None:
@@ -17,6 +23,10 @@ def main() -> None:
     torch.set_flush_denormal(True)
     from fairseq_cli.train import cli_main
 
+    if sys.argv[1] == "--resample":
+        subwords, sampling, seed, directory = sys.argv[2:6]
+        del sys.argv[1:6]
+        install(Path(subwords), float(sampling), int(seed), Path(directory))
     cli_main()
 
 

@@ -1,0 +1,96 @@
+"""Training text that is cut anew in each epoch: really anew, always the same, and never dev."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fairseq.data import Dictionary
+from fairseq.data.indexed_dataset import MMapIndexedDataset
+from test_preprocess import make_bitext
+
+from pipeline.errors import RecipeError
+from preprocess.binarise import binarise
+from preprocess.codec import Codec
+from preprocess.subword import subword
+from train.checkpoints import load
+from train.fairseq import arguments
+from train.resample import write_epoch
+
+PAIRS = [(f"abriremos la casa {n % 7} verde", f"obrirem la casa {n % 7} verda") for n in range(300)]
+KINDS: list[dict[str, Any]] = [
+    {"model_type": "unigram", "vocab_size": 60},
+    {"model_type": "bpe", "vocab_size": 60},
+    {"model_type": "subword-nmt", "vocab_size": 60, "sampled": True},
+]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind["model_type"])
+def cut(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("resample")
+    make_bitext(path / "in", train=PAIRS, dev=PAIRS[:20])
+    subword(path / "in", path / "subword", **request.param)
+    binarise(path / "subword", path / "binary")
+    return path
+
+
+def sentences(directory: Path, dictionary: Path) -> list[list[str]]:
+    entries = Dictionary.load(str(dictionary))
+    data = MMapIndexedDataset(str(directory / "train.es-ca.es"))
+    return [[entries[int(number)] for number in sentence[:-1]] for sentence in data]
+
+
+def test_epochs_differ_and_stand_for_the_same_text(cut: Path, tmp_path: Path) -> None:
+    codec, dictionary = Codec(cut / "subword"), cut / "binary" / "dict.es.txt"
+    usual = sentences(cut / "binary", dictionary)
+    amount = 0.02 if "unigram" in (cut / "subword" / "subword.json").read_text() else 0.3
+    for name, epoch, seed in (("1", 1, 1), ("2", 2, 1), ("again", 2, 1), ("other", 2, 7)):
+        write_epoch(cut / "subword", tmp_path / name, amount, seed, epoch)
+    first, second = sentences(tmp_path / "1", dictionary), sentences(tmp_path / "2", dictionary)
+    assert sum(a != b for a, b in zip(first, second, strict=True)) > 150
+    assert sum(a != b for a, b in zip(first, usual, strict=True)) > 150
+    for ours in (first, second):
+        assert [codec.decode(line) for line in ours] == [codec.decode(line) for line in usual]
+        assert not any("<unk>" in line for line in ours)
+    for file in (tmp_path / "2").iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+    assert sentences(tmp_path / "other", dictionary) != second
+
+
+def test_a_dictionary_without_the_entries_is_refused(tmp_path: Path) -> None:
+    make_bitext(tmp_path / "in", train=PAIRS)
+    subword(tmp_path / "in", tmp_path / "subword", vocab_size=60, model_type="subword-nmt")
+    with pytest.raises(RecipeError, match="--sampled true"):
+        write_epoch(tmp_path / "subword", tmp_path / "out", 0.1, 1, 1)
+
+
+def run(cut: Path, out: Path, updates: int) -> str:
+    options = {"arch": "transformer", "encoder-layers": 1, "decoder-layers": 1,
+               "encoder-embed-dim": 16, "decoder-embed-dim": 16, "encoder-ffn-embed-dim": 16,
+               "decoder-ffn-embed-dim": 16, "encoder-attention-heads": 2, "dropout": 0.1,
+               "decoder-attention-heads": 2, "share-all-embeddings": True, "optimizer": "adam",
+               "lr": 0.01, "max-tokens": 1500, "max-update": updates}  # fmt: skip
+    command_line = arguments(cut / "binary", out, options, seed=1, average_last=1)
+    resample = ["--resample", cut / "subword", "0.2", "1", out / "resampled"]
+    result = subprocess.run(
+        [sys.executable, "-m", "train.fairseq_main", *resample, *command_line],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", KINDS[2:], indirect=True, ids=["subword-nmt"])
+def test_a_resumed_run_sees_what_it_would_have_seen(cut: Path, tmp_path: Path) -> None:
+    log = run(cut, tmp_path / "whole", 25)
+    assert len(set(re.findall(r"loading train data for epoch (\d+)", log))) >= 3
+    # Stopped after 15 updates, in the middle of an epoch, and continued: the same parameters.
+    run(cut, tmp_path / "parts", 15)
+    run(cut, tmp_path / "parts", 25)
+    models = [load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("whole", "parts")]
+    for name, values in models[0].items():
+        np.testing.assert_array_equal(values.numpy(), models[1][name].numpy(), err_msg=name)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess.bitext import languages, read_set, write_languages
-from preprocess.features import Side, earlier_equal, squash
+from preprocess.features import earlier_equal, squash
 from preprocess.filters import Filter, Pairs, Scores, read_filters
-from preprocess.normalise import normaliser, steps_by_language, write_steps
+from preprocess.normalise import Normaliser, steps_by_language, write_steps
 
 # Safe for any language: nothing here depends on how it is written.
 DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
@@ -69,8 +69,8 @@ def clean(
 
     Pairs are judged after normalising, by one filter after the other, and dropped as pairs by
     the first that their score does not suit. Writes train, dev and test, normalise.json, and
-    dropped.tsv with line number, reason, score and both sides. preprocess/README.md lists the
-    filters. They are best kept in a file:
+    dropped.tsv with line number, reason, score and both sides as they were judged.
+    preprocess/README.md lists the filters. They are best kept in a file:
 
     filters:
       - words: {max: 100}
@@ -95,7 +95,7 @@ def clean(
     chosen = read_filters(
         [{"empty": {"max": 0}}, *(DEFAULT_FILTERS if filters is None else filters)]
     )
-    shape = [normaliser(steps[language]) for language in (src, tgt)]
+    shape = [Normaliser(steps[language]) for language in (src, tgt)]
     held_pairs = [pair for name in ("dev", "test") for pair in read_set(bitext, name, src, tgt)]
     held = [
         frozenset(squash([form(pair[side]) for pair in held_pairs]) if held_pairs else ())
@@ -103,24 +103,33 @@ def clean(
     ]
     files = sorted({Path(f.parameters["file"]) for f in chosen if f.name == "external"})
 
-    def judge(block: _Block) -> tuple[NDArray[np.int16], Scores, list[NDArray[np.int64]]]:
+    def judge(block: _Block) -> _Judged:
         number, sources, targets, columns = block
         pairs = Pairs(
-            Side([shape[0](line) for line in sources]),
-            Side([shape[1](line) for line in targets]),
-            *(src, tgt, (held[0], held[1])),
+            shape[0].side(sources),
+            shape[1].side(targets),
+            src,
+            tgt,
+            (held[0], held[1]),
             external=dict(zip(files, columns, strict=True)),
             first_line=number,
         )
-        return *decide(pairs, chosen), [f.score(pairs) for f in chosen if f.of_the_corpus]
+        keys = [one.score(pairs) for one in chosen if one.of_the_corpus]
+        return *decide(pairs, chosen), keys, (pairs.source.text, pairs.target.text)
 
+    write_languages(out, src, tgt)
+    write_steps(out, steps)
     train = bitext / f"train.{src}", bitext / f"train.{tgt}"
-    judged = list(
-        progress(parallel_map(judge, _blocks(*train, files), workers), "judging", "blocks")
-    )
+    normalised = out / f"normalised.{src}", out / f"normalised.{tgt}"
+    judged: list[tuple[NDArray[np.int16], Scores, list[NDArray[np.int64]]]] = []
+    with open(normalised[0], "wb") as source_file, open(normalised[1], "wb") as target_file:
+        parts = parallel_map(judge, _blocks(*train, files), workers)
+        for part_reason, part_values, part_keys, texts in progress(parts, "judging", "blocks"):
+            judged.append((part_reason, part_values, part_keys))
+            source_file.write(texts[0].encode())
+            target_file.write(texts[1].encode())
     if not judged:
         raise RecipeError(f"{train[0]} is empty; there is nothing to train on")
-    blocks = len(judged)
     reason = np.concatenate([part[0] for part in judged])
     values = np.concatenate([part[1] for part in judged])
     places = [place for place, one in enumerate(chosen) if one.of_the_corpus]
@@ -138,34 +147,10 @@ def clean(
             f"all {len(reason):,} training pairs would be dropped, most of them by "
             f"{counts.most_common(1)[0][0]}; look at the filters and at {train[0]}"
         )
-
-    def write(block: _Block) -> tuple[list[tuple[str, str]], str]:
-        number, sources, targets, _ = block
-        kept_pairs, dropped = [], []
-        rows = slice(number - 1, number - 1 + len(sources))
-        why, score = reason[rows], values[rows]
-        for place, (source, target) in enumerate(zip(sources, targets, strict=True)):
-            if why[place] < 0:
-                kept_pairs.append((shape[0](source), shape[1](target)))
-            else:
-                columns = (text.replace("\t", " ") for text in (source, target))
-                name = chosen[why[place]].name
-                dropped.append(
-                    "\t".join([f"{number + place}", name, f"{score[place]:g}", *columns])
-                )
-        return kept_pairs, "".join(row + "\n" for row in dropped)
-
-    write_languages(out, src, tgt)
-    write_steps(out, steps)
-    with open(out / "dropped.tsv", "w", encoding="utf-8", newline="\n") as file:
-
-        def kept_lines() -> Iterator[tuple[str, str]]:
-            written = parallel_map(write, _blocks(*train, []), workers)
-            for kept_pairs, dropped in progress(written, "writing", "blocks", blocks):
-                file.write(dropped)
-                yield from kept_pairs
-
-        write_bitext(out / f"train.{src}", out / f"train.{tgt}", kept_lines())
+    _write_kept(normalised, (out / f"train.{src}", out / f"train.{tgt}"), reason < 0)
+    _write_dropped(normalised, out / "dropped.tsv", reason, values, chosen)
+    for path in normalised:
+        path.unlink()
     dev = [(shape[0](s), shape[1](t)) for s, t in read_set(bitext, "dev", src, tgt)]
     dev = [pair for pair in dev if all(pair)]
     write_bitext(out / f"dev.{src}", out / f"dev.{tgt}", dev)
@@ -187,6 +172,31 @@ def describe(one: Filter) -> str:
 
 # Number of the first line, sources, targets, and the rows of each file of outside scores.
 _Block = tuple[int, list[str], list[str], list[list[list[str]]]]
+# Reason, score, what each filter of the corpus compares, and both sides, normalised.
+_Judged = tuple[NDArray[np.int16], Scores, list[NDArray[np.int64]], tuple[str, str]]
+
+
+def _write_kept(files: tuple[Path, Path], outs: tuple[Path, Path], keep: NDArray[np.bool_]) -> None:
+    """Copy the lines of the kept pairs; the sides cannot part, as both follow one list."""
+    for file, out in zip(files, outs, strict=True):
+        with open(file, "rb") as lines, open(out, "wb") as kept:
+            kept.writelines(compress(lines, keep.tobytes()))
+
+
+def _write_dropped(
+    files: tuple[Path, Path],
+    out: Path,
+    reason: NDArray[np.int16],
+    values: Scores,
+    filters: list[Filter],
+) -> None:
+    rows = np.flatnonzero(reason >= 0).tolist()
+    with open(files[0], "rb") as sources, open(files[1], "rb") as targets, open(out, "wb") as file:
+        pairs = compress(zip(sources, targets, strict=True), (reason >= 0).tobytes())
+        for row, (source, target) in zip(rows, pairs, strict=True):
+            why = f"{row + 1}\t{filters[reason[row]].name}\t{values[row]:g}".encode()
+            columns = (line.rstrip(b"\n").replace(b"\t", b" ") for line in (source, target))
+            file.write(b"\t".join([why, *columns]) + b"\n")
 
 
 def _blocks(source: Path, target: Path, files: list[Path]) -> Iterator[_Block]:

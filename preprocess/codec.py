@@ -17,7 +17,7 @@ from pipeline.lines import read_lines
 from pipeline.manifest import write_json
 from preprocess.bpe import SEPARATOR, Encoder, read_codes
 from preprocess.escape import escape, unescape
-from preprocess.normalise import DEFAULT, normaliser
+from preprocess.normalise import DEFAULT, Normaliser
 from preprocess.sampling import Sampler
 from preprocess.tokenise import Tokenisation
 
@@ -130,7 +130,7 @@ class Codec:
 
     def prepare(self, lines: Sequence[str], language: str) -> list[str]:
         """Lines in the form that the text had from which the subwords were learnt."""
-        form = normaliser(self._settings.get("normalise", {}).get(language, DEFAULT))
+        form = Normaliser(self._settings.get("normalise", {}).get(language, DEFAULT))
         formed = [form(line) for line in lines]
         if self.tokenisation is None:
             return formed

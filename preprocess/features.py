@@ -29,26 +29,33 @@ _COMPOSITE = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Ka
               "Hang": ("Hang", "Hani")}  # fmt: skip
 
 
-_KINDS = ("space", "mark", "punctuation", "digit", "word", "composed")
+_KINDS = ("space", "mark", "punctuation", "digit", "word", "composed", "hidden")
+# Characters that show nothing: controls, soft hyphen, zero-width space, word joiner, as a set of
+# a regular expression. The joiners U+200C and U+200D are parts of letters in many scripts.
+HIDDEN = "\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff"
 
 
 @cache
 def _kinds() -> NDArray[np.uint8]:
     """For each code point, one bit for each of _KINDS that it is of."""
+    kinds_of = {"M": ("mark", "word"), "P": ("punctuation",), "S": ("punctuation",),
+                "L": ("word",), "N": ("word",), "Nd": ("digit", "word")}  # fmt: skip
     chars = [chr(code) for code in range(_CODES)]
-    category = np.array([unicodedata.category(char) for char in chars])
-    major = category.astype("U1")
-    bits = (
-        np.fromiter(map(str.isspace, chars), bool),
-        major == "M",
-        np.isin(major, ["P", "S"]),
-        category == "Nd",
-        np.isin(major, ["L", "M", "N"]),
-        np.fromiter((unicodedata.decomposition(c)[:1] not in ("", "<") for c in chars), bool),
-    )
-    table = np.zeros(_CODES, np.uint8)
-    for place, bit in enumerate(bits):
-        table |= bit.astype(np.uint8) << place
+    categories = list(map(unicodedata.category, chars))
+    bits = {
+        category: sum(
+            1 << _KINDS.index(kind)
+            for kind in kinds_of.get(category, kinds_of.get(category[0], ()))
+        )
+        for category in set(categories)
+    }
+    table = np.fromiter(map(bits.__getitem__, categories), np.uint8, _CODES)
+    for kind, found in (
+        ("space", [char for char in chars if char.isspace()]),
+        ("composed", [c for c in chars if unicodedata.decomposition(c)[:1] not in ("", "<")]),
+        ("hidden", re.findall(f"[{HIDDEN}]", "".join(chars))),
+    ):
+        table[list(map(ord, found))] |= 1 << _KINDS.index(kind)
     return table
 
 
@@ -92,12 +99,13 @@ class Side:
         self.lines = lines
 
     @cached_property
-    def _text(self) -> str:
+    def text(self) -> str:
+        """All lines, each with a newline."""
         return "\n".join(self.lines) + "\n" if self.lines else ""
 
     @cached_property
     def _codes(self) -> NDArray[np.int32]:
-        codes = np.frombuffer(self._text.encode("utf-32-le"), np.int32)
+        codes = np.frombuffer(self.text.encode("utf-32-le"), np.int32)
         return np.minimum(codes, _CODES - 1)
 
     @cached_property
@@ -127,8 +135,8 @@ class Side:
     def count(self, kind: str) -> NDArray[np.int32]:
         """Characters of a kind in each line.
 
-        Kinds are `space`, `mark`, `punctuation`, `digit`, `word` (letters, marks and numbers) and
-        `composed` (letters that NFD takes apart, but for Hangul).
+        Kinds are `space`, `mark`, `punctuation`, `digit`, `word` (letters, marks and numbers),
+        `composed` (letters that NFD takes apart, but for Hangul), and `hidden` (see HIDDEN).
         """
         mask = self._mask(kind)
         if kind == "space":
@@ -146,6 +154,18 @@ class Side:
     def words(self) -> NDArray[np.int32]:
         """Words between white space in each line, as `len(line.split())`."""
         return self._per_line(self._word_starts)
+
+    @cached_property
+    def untidy(self) -> NDArray[np.bool_]:
+        """Lines with outer or double spaces, or with other spaces than U+0020."""
+        if not self.lines:
+            return np.zeros(0, bool)
+        space, newline = self._mask("space"), self._codes == _NEWLINE
+        before = np.concatenate([[True], space[:-1]])  # as if a line ended before the first
+        doubled = space & before & ~newline
+        trailing = newline & before & ~np.concatenate([[True], newline[:-1]])
+        # A space before the end of a line is counted to the line that ends.
+        return self._per_line(doubled | trailing | (space & ~newline & (self._codes != 32))) > 0
 
     @cached_property
     def longest_word(self) -> NDArray[np.int32]:
@@ -174,9 +194,9 @@ class Side:
 
     def matches(self, pattern: re.Pattern[str], *needs: str) -> int:
         """Lines in which a pattern is found that needs one of `needs`, and never a newline."""
-        if not any(need in self._text for need in needs):
+        if not any(need in self.text for need in needs):
             return 0
-        places = [match.start() for match in pattern.finditer(self._text)]
+        places = [match.start() for match in pattern.finditer(self.text)]
         return len(np.unique(np.searchsorted(self._starts, places, side="right")))
 
     @cached_property

@@ -8,7 +8,6 @@ escaping is on, an entity that stands in the text, such as `&apos;`, stays in on
 """
 
 import re
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -24,7 +23,8 @@ from sacremoses import (
 
 from pipeline.languages import find
 
-_MARKS = "".join(c for c in map(chr, range(sys.maxunicode)) if unicodedata.category(c)[0] == "M")
+# No marks are assigned above.
+_MARKS = "".join(c for c in map(chr, range(0x1FFFF)) if unicodedata.category(c)[0] == "M")
 _JOINERS = "\u200c\u200d"
 _ENTITY = r"&(?:[A-Za-z]+|#\d+);"
 # Rules with these in them look beyond the word.

@@ -6,16 +6,17 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
+from unicodedata import is_normalized
+
+import numpy as np
 
 from pipeline.errors import RecipeError
 from pipeline.languages import find
 from pipeline.manifest import write_json
 from preprocess.bitext import languages
+from preprocess.features import HIDDEN, Side
 
-# Characters that show nothing: soft hyphen, zero-width space, word joiner. The joiners U+200C
-# and U+200D are parts of letters in many scripts and stay.
-_INVISIBLE = "\u00ad\u200b\u2060\ufeff"
-_HIDDEN = re.compile(f"[{_INVISIBLE}\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+_HIDDEN = re.compile(f"[{HIDDEN}]")
 _QUOTES = str.maketrans("“”„‟‘’‚‛", "\"\"\"\"''''")
 
 DEFAULT = ("nfc",)
@@ -23,40 +24,61 @@ STEPS = ("nfc", "nfkc", "quotes")
 NORMALISATION = "normalise.json"
 
 
-def normaliser(steps: Iterable[str] = DEFAULT) -> Callable[[str], str]:
-    """A function that brings a line into the form that `steps` name.
+class Normaliser:
+    """Brings lines into the form that some steps name; call it with a line.
 
     `nfc` or `nfkc` is the Unicode form (NFKC also folds ½, ² and ﬁ, which cannot be undone);
     `quotes` makes curly quotes straight (do not use it where ’ or ‘ is a letter). Whatever the
     steps, invisible and control characters are removed, and spaces become single: the codec
-    relies on that. Applying it twice changes nothing more. Raises RecipeError for other steps.
+    relies on that. Applying it twice changes nothing more.
     """
-    chosen = tuple(steps)
-    if unknown := [step for step in chosen if step not in STEPS]:
-        raise RecipeError(
-            f"unknown normalising step {unknown[0]!r}; there are {', '.join(STEPS)}"
-            " (spaces and control characters are always done)"
-        )
-    form: Literal["NFC", "NFKC"] | None = (
-        "NFKC" if "nfkc" in chosen else "NFC" if "nfc" in chosen else None
-    )
-    quotes = "quotes" in chosen
 
-    def apply(line: str) -> str:
+    def __init__(self, steps: Iterable[str] = DEFAULT) -> None:
+        """Raises RecipeError for a step that there is not."""
+        chosen = tuple(steps)
+        if unknown := [step for step in chosen if step not in STEPS]:
+            raise RecipeError(
+                f"unknown normalising step {unknown[0]!r}; there are {', '.join(STEPS)}"
+                " (spaces and control characters are always done)"
+            )
+        self._form: Literal["NFC", "NFKC"] | None = (
+            "NFKC" if "nfkc" in chosen else "NFC" if "nfc" in chosen else None
+        )
+        self._quotes = "quotes" in chosen
+
+    def __call__(self, line: str) -> str:
+        """The line in its form."""
         if line.isascii():  # has one form only
             return " ".join(_HIDDEN.sub("", line).split())
         # Hidden characters go first: they keep a letter and its accent from being composed.
         line = _HIDDEN.sub("", line)
-        if form:
-            line = unicodedata.normalize(form, line)
-        if quotes:
+        if self._form:
+            line = unicodedata.normalize(self._form, line)
+        if self._quotes:
             line = line.translate(_QUOTES)
         return " ".join(line.split())
 
-    return apply
+    def side(self, lines: list[str]) -> Side:
+        """Many lines in their form: as if called for each, but most need only a look."""
+        side = Side(lines)
+        text = "\n".join(lines)
+        wrong = side.untidy | (side.count("hidden") > 0)
+        if self._form and not is_normalized(self._form, text):
+            for row, line in enumerate(lines):
+                wrong[row] |= not (line.isascii() or is_normalized(self._form, line))
+        if self._quotes and not text.isascii():
+            for row, line in enumerate(lines):
+                wrong[row] |= not line.isascii()
+        rows = np.flatnonzero(wrong).tolist()
+        if not rows:
+            return side
+        mended = list(lines)
+        for row in rows:
+            mended[row] = self(mended[row])
+        return Side(mended)
 
 
-normalise = normaliser()
+normalise = Normaliser()
 
 
 def steps_by_language(

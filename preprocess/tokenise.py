@@ -19,17 +19,10 @@ from pipeline.manifest import note, write_json
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess.bitext import SETS, languages, write_languages
-from preprocess.moses import (
-    ROUND_TRIPS,
-    Tokeniser,
-    Truecaser,
-    case_counts,
-    punctuation_normaliser,
-    write_truecaser,
-)
-from preprocess.normalise import normaliser, read_steps, steps_by_language, write_steps
+from preprocess.normalise import Normaliser, read_steps, steps_by_language, write_steps
 
 _Step = tuple[Callable[[str], str], Callable[[str], str]]  # there and back
+# sacremoses takes a third of a second to import, so only where it is needed.
 STEPS = ("lower", "punctuation", "tokenise", "true")
 TOKENISATION = "tokenise.json"
 _SAMPLE = 1000
@@ -76,6 +69,8 @@ class Tokenisation:
         return self._ready[language]
 
     def _step(self, name: str, language: str) -> _Step:
+        from preprocess.moses import Tokeniser, Truecaser, punctuation_normaliser
+
         if name == "lower":
             return str.lower, str
         if name == "punctuation":
@@ -136,7 +131,7 @@ def tokenise(
     write_languages(out, src, tgt)
     normalise = read_steps(bitext)
     write_steps(out, normalise)
-    shape = {language: normaliser(normalise[language]) for language in (src, tgt)}
+    shape = {language: Normaliser(normalise[language]) for language in (src, tgt)}
     settings = {"steps": chosen, "hyphens": hyphens, "escape": escape}
     tokenisation = Tokenisation(settings, out)
 
@@ -171,6 +166,8 @@ def tokenise(
 
 
 def _usual_steps(language: str) -> list[str]:
+    from preprocess.moses import ROUND_TRIPS
+
     return ["tokenise"] if find(language).iso3 in ROUND_TRIPS else []
 
 
@@ -190,6 +187,7 @@ def _learn_case(
     workers: int | None,
 ) -> None:
     """Count the cases of all words inside sentences, as Moses' train-truecaser does."""
+    from preprocess.moses import case_counts, write_truecaser
 
     def count(lines: list[str]) -> Counter[tuple[str, str]]:
         return case_counts(before.apply(form(line), language) for line in lines)

@@ -17,7 +17,7 @@ from preprocess.clean import clean
 from preprocess.codec import Codec
 from preprocess.features import SCRIPTS, Side, earlier_equal, squash
 from preprocess.filters import OF_THE_CORPUS, Pairs, read_filters, repeats
-from preprocess.normalise import normaliser
+from preprocess.normalise import Normaliser
 from preprocess.subword import subword
 
 LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=12)
@@ -79,7 +79,7 @@ def test_earlier_equal_counts(keys: list[int]) -> None:
 
 @given(LINE, st.sampled_from([("nfc",), ("nfkc",), ("quotes",), ("nfkc", "quotes"), ()]))
 def test_normalising_twice_changes_nothing(line: str, steps: tuple[str, ...]) -> None:
-    form = normaliser(steps)
+    form = Normaliser(steps)
     once = form(line)
     assert form(once) == once
     assert not set(once) & set("\u2060\0\u200b\ufeff\x85\n\t")
@@ -88,13 +88,13 @@ def test_normalising_twice_changes_nothing(line: str, steps: tuple[str, ...]) ->
 
 
 def test_normalising_by_hand() -> None:  # D2, M6, M7, N4, Z4
-    assert normaliser()("ng‘ombe « ça » ½ x²") == "ng‘ombe « ça » ½ x²"
-    assert normaliser(["nfc", "quotes"])("„ça” ‘a’") == "\"ça\" 'a'"
-    assert normaliser(["nfkc"])("ﬁ ½") == "fi 1⁄2"
-    assert normaliser()("lo\x85wer a\x00b\x07 \u200b e\u200b\u0301") == "lo wer ab é"
-    assert normaliser()("\u200b\ufeff") == ""
+    assert Normaliser()("ng‘ombe « ça » ½ x²") == "ng‘ombe « ça » ½ x²"
+    assert Normaliser(["nfc", "quotes"])("„ça” ‘a’") == "\"ça\" 'a'"
+    assert Normaliser(["nfkc"])("ﬁ ½") == "fi 1⁄2"
+    assert Normaliser()("lo\x85wer a\x00b\x07 \u200b e\u200b\u0301") == "lo wer ab é"
+    assert Normaliser()("\u200b\ufeff") == ""
     with pytest.raises(RecipeError, match="unknown normalising step 'nfd'"):
-        normaliser(["nfd"])
+        Normaliser(["nfd"])
 
 
 def test_default_filters_drop_each_pair_for_one_reason(tmp_path: Path) -> None:  # B2, M5

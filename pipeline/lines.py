@@ -209,6 +209,15 @@ def write_lines(path: Path | str, lines: Iterable[str]) -> int:
     return count
 
 
+def write_blocks(path: Path | str, blocks: Iterable[str]) -> None:
+    """Write text that is whole lines already, each with its newline, atomically."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(blocks)
+    os.replace(partial, path)
+
+
 def write_bitext(source: Path | str, target: Path | str, pairs: Iterable[tuple[str, str]]) -> int:
     """Write pairs as two parallel files and return how many; both files appear or neither."""
     source, target = Path(source), Path(target)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from pipeline.errors import RecipeError
 from pipeline.languages import find
-from preprocess.codec import Codec
 from preprocess.features import Side, script_columns
 
 Scores = NDArray[Any]  # one number a pair, or a row of two: source and target
@@ -81,7 +80,9 @@ def subwords(pairs: Pairs, model: str) -> Scores:
 
 
 @cache
-def _codec(model: str) -> Codec:
+def _codec(model: str) -> Any:
+    from preprocess.codec import Codec
+
     return Codec(Path(model))
 
 

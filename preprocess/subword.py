@@ -12,7 +12,7 @@ import sentencepiece
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
-from pipeline.lines import read_blocks, write_lines
+from pipeline.lines import read_blocks, write_blocks, write_lines
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
@@ -223,18 +223,19 @@ def _cut(
     # Tokenised text is normalised already.
     encode = codec.cut if codec.tokenisation else codec.encode
 
-    def cut(lines: list[str]) -> tuple[list[str], Counter[str]]:
+    def cut(lines: list[str]) -> tuple[str, Counter[str]]:
         pieces = encode(lines, language)
-        return [" ".join(line) for line in pieces], Counter(p for line in pieces for p in line)
+        text = "".join(" ".join(line) + "\n" for line in pieces)
+        return text, Counter(piece for line in pieces for piece in line)
 
     def results() -> Iterator[str]:
         blocks = parallel_map(cut, read_blocks(file), workers)
-        for lines, part in progress(blocks, f"cutting {file.name}", "blocks"):
+        for text, part in progress(blocks, f"cutting {file.name}", "blocks"):
             counts.update(part)
-            yield from lines
+            yield text
 
     if out:
-        write_lines(out, results())
+        write_blocks(out, results())
     else:
         for _ in results():
             pass

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.languages import find
-from pipeline.lines import read_blocks, write_lines
+from pipeline.lines import read_blocks, write_blocks
 from pipeline.manifest import note, write_json
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
@@ -145,14 +145,14 @@ def tokenise(
 
         def apply(
             lines: list[str], language: str = language, form: Callable[[str], str] = shape[language]
-        ) -> list[str]:
-            return [tokenisation.apply(form(line), language) for line in lines]
+        ) -> str:
+            return "".join(tokenisation.apply(form(line), language) + "\n" for line in lines)
 
         for name in SETS:
             file = f"{name}.{language}"
             blocks = parallel_map(apply, read_blocks(bitext / file), workers)
             shown = progress(blocks, f"tokenising {file}", "blocks")
-            write_lines(out / file, (line for block in shown for line in block))
+            write_blocks(out / file, shown)
         sample = [shape[language](line) for line in _sample(bitext / f"train.{language}")]
         same = sum(
             tokenisation.undo(tokenisation.apply(line, language), language) == line

@@ -7,9 +7,10 @@ python -m tests.benchmarks.ours tokenise LANGUAGE TEXT OUT
 
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.lines import read_blocks, write_lines
+from pipeline.lines import read_blocks, write_blocks
 from pipeline.parallel import parallel_map
 from preprocess import bpe
 
@@ -29,17 +30,20 @@ def learn(merges: str, codes: str, *files: str) -> None:
 def apply(codes: str, text: str, out: str) -> None:
     """As subword-nmt apply-bpe."""
     encoder = bpe.Encoder(bpe.read_codes(Path(codes)))
-    blocks = parallel_map(encoder.encode, read_blocks(text))
-    write_lines(out, (line for block in blocks for line in block))
+    write_blocks(out, parallel_map(lambda x: joined(encoder.encode(x)), read_blocks(text)))
 
 
 def tokenise(language: str, text: str, out: str) -> None:
     """As sacremoses tokenize, which escapes."""
     from preprocess.moses import Tokeniser
 
-    tokeniser = Tokeniser(language, escape=True)
-    blocks = parallel_map(lambda lines: [tokeniser.tokenise(x) for x in lines], read_blocks(text))
-    write_lines(out, (line for block in blocks for line in block))
+    tokenise = Tokeniser(language, escape=True).tokenise
+    write_blocks(out, parallel_map(lambda x: joined(map(tokenise, x)), read_blocks(text)))
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Lines as they stand in a file."""
+    return "".join(line + "\n" for line in lines)
 
 
 if __name__ == "__main__":

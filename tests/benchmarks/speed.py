@@ -8,8 +8,12 @@ its own (`pip install opusfilter==3.3.1`); without one its row is left out.
 """
 
 import argparse
+import contextlib
+import io
 import os
 import platform
+import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.lines import read_bitext, read_lines, write_bitext
-from preprocess.bitext import languages
+from pipeline.parallel import cores
+from preprocess.bitext import languages, write_languages
 from preprocess.clean import clean
 from preprocess.subword import subword
 
@@ -58,7 +63,10 @@ class Race:
 def call(*command: str | Path, out: Path | None = None, source: Path | None = None) -> None:
     """Run a program quietly, its output to a file."""
     with open(source or os.devnull, "rb") as stdin, open(out or os.devnull, "wb") as stdout:
-        subprocess.run(command, stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL, check=True)
+        done = subprocess.run(command, stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL)
+    # preprocess.inspect ends with 1 where it finds the text unsafe.
+    if done.returncode > ("preprocess.inspect" in command):
+        raise RuntimeError(f"{command} ended with {done.returncode}")
 
 
 def same(*pairs: tuple[Path, Path]) -> None:
@@ -98,8 +106,9 @@ def races(bitext: Path, work: Path, opusfilter: Path | None) -> list[Race]:
             lambda: same((work / "tokens.theirs", work / "tokens.ours")), 3,
         ),
     ]  # fmt: skip
+    clean(bitext, work / "plain", filters=[])
     if opusfilter:
-        result.append(_clean(bitext, work, src, tgt, opusfilter))
+        result.append(_clean(work, src, tgt, opusfilter))
     return result
 
 
@@ -125,7 +134,7 @@ def _binarise(bitext: Path, work: Path, src: str, tgt: str) -> Race:
     )  # fmt: skip
 
 
-# The same three filters, and the same pairs only once. OpusFilter's limits are exclusive.
+# The same filters, and each pair only once. Some limits of OpusFilter are exclusive.
 _OPUSFILTER = """
 common: {{output_directory: {work}}}
 steps:
@@ -135,8 +144,11 @@ steps:
       outputs: [opus.kept.source, opus.kept.target]
       filters:
         - LengthFilter: {{unit: word, min_length: 1, max_length: 40}}
+        - LengthFilter: {{unit: char, min_length: 1, max_length: 200}}
         - LengthRatioFilter: {{unit: word, threshold: 2.0001}}
+        - LengthRatioFilter: {{unit: char, threshold: 2.5001}}
         - LongWordFilter: {{threshold: 26}}
+        - CharacterScoreFilter: {{scripts: [Latin, Latin], thresholds: [1, 1]}}
   - type: remove_duplicates
     parameters:
       inputs: [opus.kept.source, opus.kept.target]
@@ -145,16 +157,18 @@ steps:
 _FILTERS = """
 filters:
   - words: {max: 40}
+  - characters: {max: 200}
   - word_ratio: {max: 2, add: 0}
+  - character_ratio: {max: 2.5, add: 0}
   - longest_word: {max: 25}
+  - script: {min: 1}
   - repeated_pair: {max: 0}
 """
 
 
-def _clean(bitext: Path, work: Path, src: str, tgt: str, opusfilter: Path) -> Race:
+def _clean(work: Path, src: str, tgt: str, opusfilter: Path) -> Race:
     # Both get text that normalising does not change, so that the filters alone differ.
     plain, out = work / "plain", work / "clean"
-    clean(bitext, plain, filters=[])
     for code, name in ((src, "source"), (tgt, "target")):
         (work / f"opus.{name}").write_bytes((plain / f"train.{code}").read_bytes())
     config, filters = work / "opusfilter.yaml", work / "filters.yaml"
@@ -182,11 +196,27 @@ def moses_rules(bitext: Path, work: Path) -> str:
         and len(target.split()) / len(source.split()) <= 9
     ]  # fmt: skip
     write_bitext(work / "moses.source", work / "moses.target", expected)
-    clean(work / "plain", work / "moses", filters=[{"words": {"max": 80}},
-          {"word_ratio": {"max": 9, "add": 0}}])  # fmt: skip
+    filters = [{"words": {"max": 80}}, {"word_ratio": {"max": 9, "add": 0}}]
+    with contextlib.redirect_stdout(io.StringIO()):
+        clean(work / "plain", work / "moses", filters=filters)
     same((work / "moses.source", work / "moses" / f"train.{src}"),
          (work / "moses.target", work / "moses" / f"train.{tgt}"))  # fmt: skip
     return f"clean keeps the {len(expected):,} pairs that Moses' clean-corpus-n rules keep"
+
+
+def longer(bitext: Path, pairs: int, out: Path) -> Path:
+    """A bitext of any size, of pairs that are two of the given ones in a row; none comes twice."""
+    src, tgt = languages(bitext)
+    known = list(read_bitext(bitext / f"train.{src}", bitext / f"train.{tgt}"))
+    choose = random.Random(1)
+    write_languages(out, src, tgt)
+    drawn = (choose.choices(known, k=2) for _ in range(pairs))
+    joined = ((f"{a[0]} {b[0]}", f"{a[1]} {b[1]}") for a, b in drawn)
+    write_bitext(out / f"train.{src}", out / f"train.{tgt}", joined)
+    for name in ("dev", "test"):
+        for code in (src, tgt):
+            shutil.copyfile(bitext / f"{name}.{code}", out / f"{name}.{code}")
+    return out
 
 
 def main() -> None:
@@ -195,25 +225,32 @@ def main() -> None:
     parser.add_argument("--bitext", type=Path, required=True, help="directory with train.SRC …")
     parser.add_argument("--opusfilter", type=Path, help="its command, in another environment")
     parser.add_argument("--times", type=int, default=5, help="runs of each (default: 5)")
+    parser.add_argument("--pairs", type=int, help="race on so many, two of the text's in a row")
+    parser.add_argument("--only", default="", help="race only steps with this in their name")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="speed-") as name:
-        work = Path(name)
-        pairs = sum(
-            1 for _ in read_lines(arguments.bitext / f"train.{languages(arguments.bitext)[0]}")
-        )
-        print(f"{pairs:,} pairs, {len(os.sched_getaffinity(0))} cores of {platform.processor()}")
+        work, bitext = Path(name), arguments.bitext
+        if arguments.pairs:
+            bitext = longer(bitext, arguments.pairs, work / "longer")
+        pairs = sum(1 for _ in read_lines(bitext / f"train.{languages(bitext)[0]}"))
+        print(f"{pairs:,} pairs, {cores()} cores, {platform.machine()}; seconds")
         print(f"{'step':<18}{'against':<34}{'theirs':>8}{'ours':>8}{'ratio':>9}{'asked':>8}")
-        for race in races(arguments.bitext, work, arguments.opusfilter):
-            print(race.run(arguments.times), flush=True)
-        print(moses_rules(arguments.bitext, work))
-        inspect = [sys.executable, "-m", "preprocess.inspect", "--identify", "0"]
-        seconds = []
-        for _ in range(arguments.times):
-            start = time.perf_counter()
-            call(*inspect, "--bitext", arguments.bitext, "--out", work / "inspect")
-            seconds.append(time.perf_counter() - start)
-        median = statistics.median(seconds)
-        print(f"inspect, without languages: {median:.1f} s, {pairs / median:,.0f} pairs/s")
+        with contextlib.redirect_stdout(io.StringIO()):
+            planned = races(bitext, work, arguments.opusfilter)
+        for race in planned:
+            if arguments.only in race.step:
+                print(race.run(arguments.times), flush=True)
+        if arguments.only in "clean":
+            print(moses_rules(bitext, work))
+        if arguments.only in "inspect":
+            inspect = [sys.executable, "-m", "preprocess.inspect", "--identify", "0"]
+            seconds = []
+            for _ in range(arguments.times):
+                start = time.perf_counter()
+                call(*inspect, "--bitext", bitext, "--out", work / "inspect")
+                seconds.append(time.perf_counter() - start)
+            median = statistics.median(seconds)
+            print(f"inspect, without languages: {median:.1f} s, {pairs / median:,.0f} pairs/s")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pipeline.errors import RecipeError
 
 _SEPARATORS = "\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _DROPPED = "\0\ufeff"
+_ODD_IN_LINES = (_SEPARATORS + _DROPPED).replace("\n", "")
 _ODD = re.compile(f"[{_SEPARATORS}{_DROPPED}]")
 _NAMES = {
     "\r": "CR", "\n": "LF", "\v": "VT", "\f": "FF", "\x1c": "FS", "\x1d": "GS", "\x1e": "RS",
@@ -110,7 +111,7 @@ def _decoded(
                 f"for example with iconv -f {_likely_encoding(raw, offset)} -t UTF-8"
             ) from error
         lines = text.removesuffix("\n").split("\n")
-        if _ODD.search(text.replace("\n", "")):
+        if any(char in text for char in _ODD_IN_LINES):  # much faster than the expression
             lines = [one_line(line.removesuffix("\r"), changes) for line in lines]
         yield lines
         number += len(lines)

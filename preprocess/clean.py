@@ -147,8 +147,14 @@ def clean(
             f"all {len(reason):,} training pairs would be dropped, most of them by "
             f"{counts.most_common(1)[0][0]}; look at the filters and at {train[0]}"
         )
-    _write_kept(normalised, (out / f"train.{src}", out / f"train.{tgt}"), reason < 0)
-    _write_dropped(normalised, out / "dropped.tsv", reason, values, chosen)
+
+    def finish(part: int) -> None:
+        if part < 2:
+            _write_kept(normalised[part], out / f"train.{(src, tgt)[part]}", reason < 0)
+        else:
+            _write_dropped(normalised, out / "dropped.tsv", reason, values, chosen)
+
+    list(parallel_map(finish, range(3), workers))
     for path in normalised:
         path.unlink()
     dev = [(shape[0](s), shape[1](t)) for s, t in read_set(bitext, "dev", src, tgt)]
@@ -176,11 +182,10 @@ _Block = tuple[int, list[str], list[str], list[list[list[str]]]]
 _Judged = tuple[NDArray[np.int16], Scores, list[NDArray[np.int64]], tuple[str, str]]
 
 
-def _write_kept(files: tuple[Path, Path], outs: tuple[Path, Path], keep: NDArray[np.bool_]) -> None:
+def _write_kept(file: Path, out: Path, keep: NDArray[np.bool_]) -> None:
     """Copy the lines of the kept pairs; the sides cannot part, as both follow one list."""
-    for file, out in zip(files, outs, strict=True):
-        with open(file, "rb") as lines, open(out, "wb") as kept:
-            kept.writelines(compress(lines, keep.tobytes()))
+    with open(file, "rb") as lines, open(out, "wb") as kept:
+        kept.writelines(compress(lines, keep.tobytes()))
 
 
 def _write_dropped(
@@ -193,10 +198,11 @@ def _write_dropped(
     rows = np.flatnonzero(reason >= 0).tolist()
     with open(files[0], "rb") as sources, open(files[1], "rb") as targets, open(out, "wb") as file:
         pairs = compress(zip(sources, targets, strict=True), (reason >= 0).tobytes())
-        for row, (source, target) in zip(rows, pairs, strict=True):
-            why = f"{row + 1}\t{filters[reason[row]].name}\t{values[row]:g}".encode()
+        why = zip(rows, reason[rows].tolist(), values[rows].tolist(), strict=True)
+        for (row, place, value), (source, target) in zip(why, pairs, strict=True):
+            head = f"{row + 1}\t{filters[place].name}\t{value:g}".encode()
             columns = (line.rstrip(b"\n").replace(b"\t", b" ") for line in (source, target))
-            file.write(b"\t".join([why, *columns]) + b"\n")
+            file.write(b"\t".join([head, *columns]) + b"\n")
 
 
 def _blocks(source: Path, target: Path, files: list[Path]) -> Iterator[_Block]:

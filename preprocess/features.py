@@ -32,7 +32,7 @@ _COMPOSITE = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Ka
               "Hang": ("Hang", "Hani")}  # fmt: skip
 
 
-_KINDS = ("space", "mark", "punctuation", "digit", "word", "composed", "hidden")
+_KINDS = ("space", "mark", "punctuation", "digit", "word", "composed", "hidden", "odd space")
 # Characters that show nothing: controls, soft hyphen, zero-width space, word joiner, as a set of
 # a regular expression. The joiners U+200C and U+200D are parts of letters in many scripts.
 HIDDEN = "\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff"
@@ -52,9 +52,11 @@ def _kinds() -> NDArray[np.uint8]:
         )
         for category in set(categories)
     }
+    spaces = [char for char in chars if char.isspace()]
     table = np.fromiter(map(bits.__getitem__, categories), np.uint8, _CODES)
     for kind, found in (
-        ("space", [char for char in chars if char.isspace()]),
+        ("space", spaces),
+        ("odd space", [char for char in spaces if char not in " \n"]),
         ("composed", [c for c in chars if unicodedata.decomposition(c)[:1] not in ("", "<")]),
         ("hidden", re.findall(f"[{HIDDEN}]", "".join(chars))),
     ):
@@ -109,9 +111,13 @@ class Side:
         return "\n".join(self.lines) + "\n" if self.lines else ""
 
     @cached_property
-    def _codes(self) -> NDArray[np.int32]:
-        codes = np.frombuffer(self.text.encode("utf-32-le"), np.int32)
-        return np.minimum(codes, _CODES - 1)
+    def _codes(self) -> NDArray[np.intp]:
+        # Of numpy's own index type: the tables are looked up in it again and again.
+        return np.frombuffer(self.text.encode("utf-32-le"), np.int32).astype(np.intp)
+
+    def _look_up(self, table: NDArray[Any]) -> NDArray[Any]:
+        found: NDArray[Any] = np.take(table, self._codes, mode="clip")
+        return found
 
     @cached_property
     def _starts(self) -> NDArray[np.intp]:
@@ -120,8 +126,8 @@ class Side:
 
     def _per_line(self, mask: NDArray[np.bool_]) -> NDArray[np.int32]:
         # Each line counts at least its newline, so that no segment is empty.
-        if not self.lines:
-            return np.zeros(0, np.int32)
+        if not mask.any():
+            return np.zeros(len(self.lines), np.int32)
         return np.add.reduceat(mask, self._starts, dtype=np.int32)
 
     @cached_property
@@ -131,7 +137,11 @@ class Side:
 
     @cached_property
     def _bits(self) -> NDArray[np.uint8]:
-        return np.take(_kinds(), self._codes)
+        return self._look_up(_kinds())
+
+    @cached_property
+    def _space(self) -> NDArray[np.bool_]:
+        return self._mask("space")
 
     def _mask(self, kind: str) -> NDArray[np.bool_]:
         mask: NDArray[np.bool_] = (self._bits & (1 << _KINDS.index(kind))) != 0
@@ -141,18 +151,16 @@ class Side:
         """Characters of a kind in each line.
 
         Kinds are `space`, `mark`, `punctuation`, `digit`, `word` (letters, marks and numbers),
-        `composed` (letters that NFD takes apart, but for Hangul), and `hidden` (see HIDDEN).
+        `composed` (letters that NFD takes apart, but for Hangul), `hidden` (see HIDDEN) and
+        `odd space` (all but U+0020).
         """
-        mask = self._mask(kind)
-        if kind == "space":
-            mask &= self._codes != _NEWLINE
-        return self._per_line(mask)
+        counts = self._per_line(self._mask(kind))
+        return counts - 1 if kind == "space" else counts  # but for the newline
 
     @cached_property
     def _word_starts(self) -> NDArray[np.bool_]:
-        space = self._mask("space")
-        starts = ~space
-        starts[1:] &= space[:-1]
+        starts = ~self._space
+        starts[1:] &= self._space[:-1]
         return starts
 
     @cached_property
@@ -165,28 +173,31 @@ class Side:
         """Lines with outer or double spaces, or with other spaces than U+0020."""
         if not self.lines:
             return np.zeros(0, bool)
-        space, newline = self._mask("space"), self._codes == _NEWLINE
-        before = np.concatenate([[True], space[:-1]])  # as if a line ended before the first
-        doubled = space & before & ~newline
-        trailing = newline & before & ~np.concatenate([[True], newline[:-1]])
-        # A space before the end of a line is counted to the line that ends.
-        return self._per_line(doubled | trailing | (space & ~newline & (self._codes != 32))) > 0
+        # Two spaces in a row, where the newlines count as spaces but not two of them.
+        wrong = self._space.copy()
+        wrong[1:] &= self._space[:-1]
+        places = np.flatnonzero(wrong)
+        before = np.where(places > 0, self._codes[places - 1], _NEWLINE)
+        wrong[places[(self._codes[places] == _NEWLINE) & (before == _NEWLINE)]] = False
+        return self._per_line(wrong | self._mask("odd space")) > 0
 
     @cached_property
     def longest_word(self) -> NDArray[np.int32]:
         """Characters of the longest word in each line."""
-        space = self._mask("space")
-        edges = np.flatnonzero(space)
-        lengths = np.zeros(len(self._codes), np.int32)
-        lengths[edges] = np.diff(edges, prepend=-1) - 1
-        return np.maximum.reduceat(lengths, self._starts) if self.lines else lengths
+        edges = np.flatnonzero(self._space)
+        lengths = (np.diff(edges, prepend=-1) - 1).astype(np.int32)
+        first = np.searchsorted(edges, self._starts)
+        return np.maximum.reduceat(lengths, first) if self.lines else lengths
 
     @cached_property
     def scripts(self) -> NDArray[np.int32]:
         """Letters of each of SCRIPTS (columns) in each line (rows)."""
-        scripts = np.take(_scripts(), self._codes)
+        scripts = self._look_up(_scripts())
+        found = scripts.tobytes()
         result = np.zeros((len(self.lines), len(SCRIPTS)), np.int32)
-        for number in np.flatnonzero(np.bincount(scripts, minlength=256)[: len(SCRIPTS)]):
+        for number in range(len(SCRIPTS)):
+            if bytes([number]) not in found:
+                continue
             result[:, number] = self._per_line(scripts == number)
         return result
 
@@ -195,7 +206,9 @@ class Side:
         """A number for the last character of each line, equal for `.` and `।` but not `?`."""
         # The character before the newline; of an empty line that is the one before it.
         ends = self._starts + self.characters - 1
-        return np.where(self.characters > 0, _last_kinds()[self._codes[ends]], 0).astype(np.uint8)
+        return np.where(
+            self.characters > 0, _last_kinds()[np.minimum(self._codes[ends], _CODES - 1)], 0
+        ).astype(np.uint8)
 
     def matches(self, pattern: re.Pattern[str], *needs: str) -> int:
         """Lines in which a pattern is found that needs one of `needs`, and never a newline."""
@@ -221,8 +234,7 @@ class Side:
     @cached_property
     def word_hashes(self) -> NDArray[np.int64]:
         """A number for each word in the order of the text, equal for equal words."""
-        space = self._mask("space")
-        ends = np.flatnonzero(space[1:] & ~space[:-1]) + 1
+        ends = np.flatnonzero(self._space[1:] & ~self._space[:-1]) + 1
         return _hashes(self._sums, np.flatnonzero(self._word_starts), ends)
 
     @cached_property
@@ -234,7 +246,7 @@ class Side:
         digit = self._mask("digit")
         edges = np.flatnonzero(np.diff(digit, prepend=False))  # the text ends in a newline
         starts, ends = edges[::2], edges[1::2]
-        values = np.take(_digit_values(), self._codes)
+        values = self._look_up(_digit_values())
         # Added up within each line.
         runs = np.concatenate([[0], np.cumsum(_hashes(_prefix_sums(values), starts, ends))])
         bounds = np.searchsorted(starts, np.append(self._starts, len(self._codes)))

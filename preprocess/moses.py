@@ -109,12 +109,17 @@ class Tokeniser:
 
 
 def punctuation_normaliser(language: str) -> Callable[[str], str]:
-    """Moses' normalize-punctuation for a language, as sacremoses has it.
+    """Moses' normalize-punctuation for a language, by sacremoses and as the Perl script.
 
-    It cannot be undone: quotes of all kinds become `"`, and `’` becomes `'` even where it is a
-    letter.
+    It cannot be undone: quotes of all kinds become `"`, and `’` becomes `'` or `"` even where it
+    is a letter.
     """
-    normalise: Callable[[str], str] = MosesPunctNormalizer(find(language).moses).normalize
+    moses = MosesPunctNormalizer(find(language).moses, perl_parity=True)
+
+    def normalise(line: str) -> str:
+        # The script sees the newline, and so moves the full stop of `."` out at a line's end too.
+        return str(moses.normalize(line + "\n"))
+
     return normalise
 
 

@@ -55,6 +55,7 @@ _ALIASES = {
     "cmn": "zho", "iw": "heb", "ori": "ory",
 }  # fmt: skip
 
+_WITHOUT_SPACES = {"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}
 _SACREBLEU_TOKENIZERS = {"zho": "zh", "jpn": "ja-mecab", "kor": "ko-mecab"}
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}|[0-9]{3}))?", re.IGNORECASE)
 
@@ -84,6 +85,11 @@ class Language:
         """The BCP 47 tag, such as `pt-BR`; the script is left out where it is the usual one."""
         script = "" if self.script == _by_code()[self.iso3].script else f"-{self.script}"
         return self.moses + script + (f"-{self.region}" if self.region else "")
+
+    @property
+    def has_spaces(self) -> bool:
+        """Whether its words are written with spaces between them."""
+        return self.script not in _WITHOUT_SPACES
 
     @property
     def sacrebleu_tokenizer(self) -> str:

@@ -16,14 +16,15 @@ from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess.bitext import languages, read_set, write_languages
-from preprocess.features import earlier_equal, squash
+from preprocess.features import Side, earlier_equal, squash
 from preprocess.filters import Filter, Pairs, Scores, read_filters
 from preprocess.normalise import Normaliser, steps_by_language, write_steps
 
 # Safe for any language: nothing here depends on how it is written.
 DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
     {"words": {"max": 200}},
-    {"word_ratio": {"max": 2.5}},
+    {"characters": {"max": 2000}},
+    {"length_ratio": {"max": 2.5}},
     {"copy": {"max": 0}},
     {"held_out": {"max": 0}},
     {"repeated_pair": {"max": 0}},
@@ -101,6 +102,8 @@ def clean(
         frozenset(squash([form(pair[side]) for pair in held_pairs]) if held_pairs else ())
         for side, form in enumerate(shape)
     ]
+    train = bitext / f"train.{src}", bitext / f"train.{tgt}"
+    usual = usual_ratio(*train) if any(one.name == "length_ratio" for one in chosen) else 1.0
     files = sorted({Path(f.parameters["file"]) for f in chosen if f.name == "external"})
 
     def judge(block: _Block) -> _Judged:
@@ -113,13 +116,13 @@ def clean(
             (held[0], held[1]),
             external=dict(zip(files, columns, strict=True)),
             first_line=number,
+            usual_ratio=usual,
         )
         keys = [one.score(pairs) for one in chosen if one.of_the_corpus]
         return *decide(pairs, chosen), keys, (pairs.source.text, pairs.target.text)
 
     write_languages(out, src, tgt)
     write_steps(out, steps)
-    train = bitext / f"train.{src}", bitext / f"train.{tgt}"
     normalised = out / f"normalised.{src}", out / f"normalised.{tgt}"
     judged: list[tuple[NDArray[np.int16], Scores, list[NDArray[np.int64]]]] = []
     with open(normalised[0], "wb") as source_file, open(normalised[1], "wb") as target_file:
@@ -167,6 +170,17 @@ def clean(
     for one in chosen:
         if counts[one.name]:
             print(f"  {counts[one.name]:>9,}  dropped: {one.name} ({describe(one)})")
+
+
+def usual_ratio(source: Path, target: Path) -> float:
+    """The median of target over source characters in the first 100,000 pairs; 1 for too few."""
+    ratios = []
+    for sources, targets in islice(read_bitext_blocks(source, target), 5):
+        pairs = Side(sources).characters, Side(targets).characters
+        long = (pairs[0] >= 20) & (pairs[1] > 0)  # of short ones the ratio says little
+        ratios.append(pairs[1][long] / pairs[0][long])
+    known = np.concatenate(ratios) if ratios else np.zeros(0)
+    return float(np.median(known)) if len(known) >= 100 else 1.0
 
 
 def describe(one: Filter) -> str:

@@ -79,8 +79,9 @@ def _scripts() -> NDArray[np.uint8]:
         table[first : last + 1] = SCRIPTS.index(script)
     for code in np.flatnonzero(table == 255).tolist():
         if chr(code).isalpha():
-            word = unicodedata.name(chr(code), "").partition(" ")[0]
+            word = re.split("[ -]", unicodedata.name(chr(code), ""))[0]
             table[code] = numbers.get(word, 255 if word in ("MODIFIER", "COMBINING") else 0)
+    table[0x3005] = SCRIPTS.index("Hani")  # 々
     table[[0xAA, 0xBA, 0xB5]] = 255  # ª º µ belong to no text's script
     return table
 

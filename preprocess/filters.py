@@ -37,6 +37,7 @@ class Pairs:
     held_out: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
     external: dict[Path, list[list[str]]] | None = None
     first_line: int = 1
+    usual_ratio: float = 1.0  # characters of the target over those of the source
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -98,6 +99,14 @@ def word_ratio(pairs: Pairs, add: float = 3) -> Scores:
 def character_ratio(pairs: Pairs, add: float = 15) -> Scores:
     """As `word_ratio`, in characters."""
     return _ratio(pairs.source.characters, pairs.target.characters, add)
+
+
+def length_ratio(pairs: Pairs, add: float = 15) -> Scores:
+    """As `character_ratio`, over the ratio that is usual in this text.
+
+    Good for all languages: Chinese has a third of the characters of its English, and no spaces.
+    """
+    return _ratio(pairs.source.characters * pairs.usual_ratio, pairs.target.characters, add)
 
 
 def _ratio(left: NDArray[Any], right: NDArray[Any], add: float) -> Scores:
@@ -286,8 +295,9 @@ def _hashed(items: Any, pairs: Pairs) -> Scores:
 
 OF_A_PAIR = {
     f.__name__: f
-    for f in (empty, words, characters, longest_word, subwords, word_ratio, character_ratio, copy,
-              script, scripts, language, digits, urls, repetition, punctuation, held_out, external)
+    for f in (empty, words, characters, longest_word, subwords, word_ratio, character_ratio,
+              length_ratio, copy, script, scripts, language, digits, urls, repetition, punctuation,
+              held_out, external)
 }  # fmt: skip
 OF_THE_CORPUS = {
     f.__name__: f for f in (repeated_pair, nearly_repeated, repeated_source, repeated_target)

@@ -107,9 +107,10 @@ def _of_a_side(where: str, code: str, side: dict[str, Any]) -> Iterator[Finding]
     lines, language = side["lines"], find(code)
     yield from _counted(_OF_A_SIDE, where, side, lines)
     columns = script_columns(language.script)
-    own = sum(side["scripts"].get(SCRIPTS[column], 0) for column in columns)
+    own_names = {SCRIPTS[column] for column in columns}
+    own = sum(share for name, share in side["scripts"].items() if name in own_names)
     if side["scripts"] and own < 0.95:
-        main = next(iter(side["scripts"]))
+        main = next(name for name in side["scripts"] if name not in own_names)
         yield Finding(
             ERROR if own < 0.5 else WARNING, "letters of another script than the language's",
             f"{where} {100 * (1 - own):.0f} % not {language.script}, most {main}",
@@ -205,7 +206,7 @@ def _of_the_overlap(name: str, entry: dict[str, Any]) -> Iterator[Finding]:
                 "preprocess.clean drops them from train",
             )  # fmt: skip
     for code, share in entry.get("unknown_words", {}).items():
-        if share > 0.2:
+        if share > 0.2 and find(code).has_spaces:
             yield Finding(
                 NOTE, "words that never occur in train", f"{name}.{code} {100 * share:.0f} %",
                 "expect little, or add text of the same kind",

@@ -115,7 +115,7 @@ def test_default_filters_drop_each_pair_for_one_reason(tmp_path: Path) -> None: 
     assert read(tmp_path / "out") == [kept]
     dropped = (tmp_path / "out" / "dropped.tsv").read_text().split("\n")[:-1]
     assert [row.split("\t")[:3] for row in dropped] == [
-        ["2", "empty", "1"], ["3", "words", "300"], ["4", "word_ratio", "4"], ["5", "copy", "1"],
+        ["2", "empty", "1"], ["3", "words", "300"], ["4", "length_ratio", "5.1875"], ["5", "copy", "1"],
         ["6", "held_out", "1"], ["7", "held_out", "1"], ["8", "repeated_pair", "0"],
     ]  # fmt: skip
 
@@ -209,6 +209,17 @@ def test_scores_from_outside(tmp_path: Path) -> None:
 def test_a_mistake_in_the_list_is_explained(entry: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         read_filters([entry])
+
+
+def test_usual_lengths_are_those_of_the_text(tmp_path: Path) -> None:
+    # The target has a quarter of the characters, as Chinese has of English, and no spaces.
+    pairs = [("abcd " * n, "字" * (5 * n // 4)) for n in range(8, 140)]
+    make_bitext(tmp_path / "in", train=[*pairs, ("abcd " * 40, "字" * 200)])
+    clean(tmp_path / "in", tmp_path / "out", filters=[{"length_ratio": {"max": 2.5}}])
+    assert len(read(tmp_path / "out")) == len(pairs)
+    row = (tmp_path / "out" / "dropped.tsv").read_text().split("\t")
+    # (200 + 15) / (199 characters at a quarter each + 15)
+    assert row[1] == "length_ratio" and abs(float(row[2]) - 215 / (199 / 4 + 15)) < 0.05
 
 
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:

@@ -120,22 +120,22 @@ def _segments(
             while best[end - 1] == _UNSURE:
                 end -= 1
             after = 0 if best[end] == _UNSURE else int(best[end])
-            last = _turn(source, target, int(starts[end - 1]), window, offset, after) - 1
+            at = int(starts[end - 1])
+            last = _turn(source, target, (at, at + 2 * window), offset, after) - 1
         at = int(starts[place])
         before = shifts[-1].offset if shifts and shifts[-1].last >= at - window else 0
-        first = _turn(source, target, at, window, before, offset) if place else 0
+        around = (at - window, at + window)
+        first = _turn(source, target, around, before, offset) if place else 0
         shifts.append(Shift(first + 1, last + 1, offset))
     return shifts
 
 
-def _turn(source: Signs, target: Signs, at: int, window: int, before: int, after: int) -> int:
-    """The line near `at` from which offset `after` explains the lines better than `before`."""
-    first = max(0, at - window, -before, -after)
-    last = min(source.shape[1] - max(0, before, after), at + 2 * window)
+def _turn(source: Signs, target: Signs, within: tuple[int, int], before: int, after: int) -> int:
+    """The line from which offset `after` explains the lines better than `before`."""
+    first = max(0, within[0], -before, -after)
+    last = min(within[1], source.shape[1] - max(0, before, after))
     rows = np.arange(first, last)
     left = _standard(source[:, rows])
-    agree = [
-        (left * _standard(target[:, rows + offset])).sum(axis=0) for offset in (before, after)
-    ]  # fmt: skip
+    agree = [(left * _standard(target[:, rows + o])).sum(axis=0) for o in (before, after)]
     gain = np.concatenate([[0], np.cumsum(agree[0] - agree[1])])
     return first + int(gain.argmax())

@@ -87,6 +87,13 @@ def _share(count: int, of: int) -> str:
 def _of_the_files(name: str, entry: dict[str, Any]) -> Iterator[Finding]:
     if not entry["lines"]:
         yield Finding(ERROR, "no line in it", name, "look at the file and at how it was made")
+    if len(set(entry["counts"])) > 1:
+        listed = " and ".join(f"{count:,}" for count in entry["counts"])
+        yield Finding(
+            ERROR, "the sides have different numbers of lines", f"{name} {listed}",
+            "what follows is about the lines that stand beside each other; a shift says where they "
+            "part, and without one it is at the end",
+        )  # fmt: skip
     if entry["mended"]:
         listed = ", ".join(f"{count:,} {what}" for what, count in sorted(entry["mended"].items()))
         yield Finding(

@@ -117,6 +117,7 @@ def describe(measures: Measures, codes: Sequence[str]) -> dict[str, Any]:
     """What was measured in one set, as it stands in report.json."""
     result: dict[str, Any] = {
         "lines": measures.lines,
+        "counts": measures.counts,
         "sides": {
             code: _describe_side(side)
             for side, code in zip(measures.sides, codes, strict=True)

@@ -2,15 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from unicodedata import is_normalized
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lines import read_bitext_blocks, read_blocks
+from pipeline.lines import read_lines
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess.escape import RESERVED
@@ -19,7 +20,7 @@ from preprocess.features import SCRIPTS, Side
 # Histograms: words a line up to this many, and twentieths of a doubling of the length.
 LONGEST, STEPS = 100, 20
 # Every so many lines, one is kept to look at its language, and fewer of a large text.
-_EVERY, _SAMPLE = 20, 20_000
+_EVERY, _SAMPLE, _BLOCK = 5, 20_000, 20_000
 
 _MOJIBAKE = re.compile("[ÂÃÄÅâ][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹Œ‘’“”•–—˜™š›œ]")
 _REPLACED = re.compile("\ufffd")
@@ -78,6 +79,7 @@ class Measures:
     """A bitext (two sides) or a monolingual text (one), measured."""
 
     sides: list[SideMeasures]
+    counts: list[int] = field(default_factory=list)  # lines of each file
     sums: Counter[str] = field(default_factory=Counter)
     ratios: NDArray[np.int64] = field(default_factory=lambda: np.zeros(8 * STEPS + 1, np.int64))
 
@@ -89,10 +91,8 @@ class Measures:
 
 def measure(files: Sequence[Any], changes: Counter[str], workers: int | None = None) -> Measures:
     """Measure a file, or two parallel ones; `changes` counts what the reader mended."""
-    if len(files) == 1:
-        blocks: Iterable[tuple[list[str], ...]] = ((b,) for b in read_blocks(files[0], changes))
-    else:
-        blocks = read_bitext_blocks(files[0], files[1], changes=changes)
+    counts = [0 for _ in files]
+    blocks = _blocks(files, changes, counts)
 
     def measured(block: tuple[list[str], ...]) -> Measures:
         return measure_block(block)
@@ -104,7 +104,30 @@ def measure(files: Sequence[Any], changes: Counter[str], workers: int | None = N
             side.add(more)
         total.sums.update(part.sums)
         total.ratios += part.ratios
+    total.counts = counts
     return total
+
+
+def _blocks(
+    files: Sequence[Any], changes: Counter[str], counts: list[int]
+) -> Iterator[tuple[list[str], ...]]:
+    """Blocks of lines that stand beside each other, until the shorter file ends.
+
+    `counts` gets the lines of each file. Here, unlike everywhere else, they may differ: it is
+    what this is to find the reason of.
+    """
+    sides = [read_lines(file, changes) for file in files]
+    while True:
+        block = [list(islice(side, _BLOCK)) for side in sides]
+        for place, lines in enumerate(block):
+            counts[place] += len(lines)
+        size = min(map(len, block))
+        if size:
+            yield tuple(lines[:size] for lines in block)
+        if size < _BLOCK:
+            for place, side in enumerate(sides):
+                counts[place] += sum(1 for _ in side)
+            return
 
 
 def measure_block(block: tuple[list[str], ...]) -> Measures:
@@ -148,7 +171,7 @@ def _side(text: Side) -> SideMeasures:
             "last": [text.last_kind],
         },
         words=[np.unique(text.word_hashes, return_counts=True)],
-        sample=list(lines[_EVERY // 2 :: _EVERY]),
+        sample=list(lines[::_EVERY]),
     )
     result.sums.update(
         lines=len(lines),

@@ -152,6 +152,20 @@ def test_a_stretch_that_is_shifted_and_back_again(tmp_path: Path) -> None:
     assert abs(shift["first"] - 1001) <= 5 and abs(shift["last"] - 2000) <= 5
 
 
+def test_sides_of_unequal_length_say_where_they_part(tmp_path: Path) -> None:  # M4
+    pairs = sentences(2000)
+    make_bitext(tmp_path / "in", train=pairs)
+    path = tmp_path / "in" / "train.ca"
+    lines = path.read_text().split("\n")
+    path.write_text("\n".join(lines[:1200] + lines[1201:]))
+    with pytest.raises(SystemExit):
+        inspect(tmp_path / "out", tmp_path / "in", identify=0)
+    report = report_of(tmp_path / "out")
+    assert said(report, "different numbers of lines: train 2,000 and 1,999")
+    (shift,) = report["sets"]["train"]["shifts"]
+    assert shift["offset"] == -1 and abs(shift["first"] - 1201) <= 5
+
+
 def test_sound_text_is_safe_and_shuffled_text_is_not(tmp_path: Path) -> None:
     pairs = sentences(1000)
     make_bitext(tmp_path / "in", train=pairs)

@@ -116,7 +116,8 @@ def test_default_filters_drop_each_pair_for_one_reason(tmp_path: Path) -> None: 
     dropped = (tmp_path / "out" / "dropped.tsv").read_text().split("\n")[:-1]
     assert [row.split("\t")[:3] for row in dropped] == [
         ["2", "empty", "1"], ["3", "words", "300"], ["4", "length_ratio", "5.1875"],
-        ["5", "copy", "1"], ["6", "held_out", "1"], ["7", "held_out", "1"], ["8", "repeated_pair", "0"],
+        ["5", "copy", "1"], ["6", "held_out", "1"], ["7", "held_out", "1"],
+        ["8", "repeated_pair", "0"],
     ]  # fmt: skip
 
 

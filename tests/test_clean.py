@@ -228,6 +228,21 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
         run(tmp_path, [("a", "a")], {"copy": {"max": 0}})
 
 
+@given(
+    st.lists(
+        st.text(st.sampled_from("ab  \u00a0\x85\u200b\x07e\u0301éﬁ“가\U0001f600"), max_size=7)
+    ),
+    st.sampled_from([["nfc"], ["nfkc"], [], ["nfc", "quotes"]]),
+)
+def test_many_lines_are_normalised_as_each_alone(lines: list[str], steps: list[str]) -> None:
+    form = Normaliser(steps)
+    side = form.side(lines)
+    assert list(side.lines) == [form(line) for line in lines]
+    assert side.words.tolist() == [len(form(line).split()) for line in lines]
+    untidy = [line != " ".join(line.split()) for line in lines]
+    assert Side(lines).untidy.tolist() == untidy
+
+
 def test_normalising_is_by_language_and_recorded(tmp_path: Path) -> None:
     make_bitext(tmp_path / "in", train=[("“a”", "“b”")])
     clean(tmp_path / "in", tmp_path / "out", normalise={"spa_Latn": ["nfc", "quotes"]})

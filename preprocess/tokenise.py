@@ -23,7 +23,7 @@ from preprocess.normalise import Normaliser, read_steps, steps_by_language, writ
 
 _Step = tuple[Callable[[str], str], Callable[[str], str]]  # there and back
 # sacremoses takes a third of a second to import, so only where it is needed.
-STEPS = ("lower", "punctuation", "tokenise", "true")
+STEPS = ("lowercase", "punctuation", "tokenise", "truecase")
 TOKENISATION = "tokenise.json"
 _SAMPLE = 1000
 
@@ -71,7 +71,7 @@ class Tokenisation:
     def _step(self, name: str, language: str) -> _Step:
         from preprocess.moses import Tokeniser, Truecaser, punctuation_normaliser
 
-        if name == "lower":
+        if name == "lowercase":
             return str.lower, str
         if name == "punctuation":
             return punctuation_normaliser(language), str
@@ -103,14 +103,14 @@ def tokenise(
 ) -> None:
     """Tokenise all sets, as sacremoses does, and keep how; decoding undoes it.
 
-    Steps are taken in the order given: `lower`; `punctuation` (Moses' normalize-punctuation,
-    which cannot be undone, and spoils letters such as ’); `tokenise`; `true`, the truecaser,
+    Steps are taken in the order given: `lowercase`; `punctuation` (Moses' normalize-punctuation,
+    which cannot be undone, and spoils letters such as ’); `tokenise`; `truecase`,
     learnt from train, which comes last. The files of an earlier stage, and with them the
     references, stay as they are. Without steps, languages are tokenised for which the inverse
     was seen to lose next to nothing; preprocess/README.md has the table.
 
     Example: python -m preprocess.tokenise --bitext exp/clean --out exp/tokenise
-    --steps '{de: [lower, punctuation, tokenise], en: [tokenise, true]}'
+    --steps '{de: [lowercase, punctuation, tokenise], en: [tokenise, truecase]}'
 
     Args:
         bitext: directory with train.SRC, train.TGT, dev.SRC …
@@ -126,8 +126,8 @@ def tokenise(
     for language, names in chosen.items():
         if unknown := [name for name in names if name not in STEPS]:
             raise RecipeError(f"unknown step {unknown[0]!r}; there are {', '.join(STEPS)}")
-        if "true" in names[:-1]:
-            raise RecipeError(f"steps of {language}: true has to be the last, not {names}")
+        if "truecase" in names[:-1]:
+            raise RecipeError(f"steps of {language}: truecase has to be the last, not {names}")
     write_languages(out, src, tgt)
     normalise = read_steps(bitext)
     write_steps(out, normalise)
@@ -137,7 +137,7 @@ def tokenise(
 
     facts = {}
     for language, names in chosen.items():
-        if "true" in names:
+        if "truecase" in names:
             before = Tokenisation(
                 {**settings, "steps": {language: names[:-1]}}, out
             )  # fmt: skip

@@ -34,7 +34,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, (multi30k, _) in NAMES.items()
     }
     make_bitext(path / "in", "en", "de", **sets)
-    steps = {"default": ["lower", "punctuation", "tokenise"]}
+    steps = {"default": ["lowercase", "punctuation", "tokenise"]}
     tokenise(path / "in", path / "out", steps=steps, escape=True)
     return path / "out"
 

@@ -92,7 +92,7 @@ def test_punctuation_is_left_alone_unless_told(tmp_path: Path) -> None:  # D2
     assert (tmp_path / "plain" / "test.fr").read_text() == TRAIN[0][0] + "\n"
     assert (tmp_path / "plain" / "test.sw").read_text() == "ng ‘ ombe na Ng ’ ombe “ hi ” .\n"
     tokenise(
-        tmp_path / "in", tmp_path / "out", steps={"fr": ["lower", "punctuation"], "default": []}
+        tmp_path / "in", tmp_path / "out", steps={"fr": ["lowercase", "punctuation"], "default": []}
     )
     assert (tmp_path / "out" / "test.fr").read_text() == 'il dit: "ça" va. oui, la maison.\n'
     assert (tmp_path / "out" / "test.sw").read_text() == TRAIN[0][1] + "\n"
@@ -101,7 +101,7 @@ def test_punctuation_is_left_alone_unless_told(tmp_path: Path) -> None:  # D2
 def test_the_model_undoes_what_was_done(tmp_path: Path) -> None:
     train = [("Abre la casa, Ana.", "Open the house, Ana."), ("En la casa vive Ana.", "In it.")]
     make_bitext(tmp_path / "in", "es", "en", train=train * 9, test=train)
-    steps = {"es": ["tokenise", "true"], "en": ["lower", "tokenise"]}
+    steps = {"es": ["tokenise", "truecase"], "en": ["lowercase", "tokenise"]}
     tokenise(tmp_path / "in", tmp_path / "tokenise", steps=steps)
     lines = (tmp_path / "tokenise" / "train.es").read_text().split("\n")
     assert lines[:2] == ["Abre la casa , Ana .", "En la casa vive Ana ."]
@@ -129,8 +129,8 @@ def test_the_model_undoes_what_was_done(tmp_path: Path) -> None:
 def test_steps_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     make_bitext(tmp_path / "in", "fr", "sw", train=TRAIN)
     for steps, message in (
-        ({"fr": ["truecase"]}, "unknown step 'truecase'"),
-        ({"fr": ["true", "tokenise"]}, "true has to be the last"),
+        ({"fr": ["casing"]}, "unknown step 'casing'"),
+        ({"fr": ["truecase", "tokenise"]}, "truecase has to be the last"),
         ({"de": ["tokenise"]}, "deu_Latn, which this bitext lacks"),
     ):
         with pytest.raises(RecipeError, match=message):
@@ -139,7 +139,7 @@ def test_steps_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
     make_bitext(tmp_path / "in", "es", "en", train=[(f"Uno, {i}.", f"{i} Two.") for i in range(99)])
-    steps = {"default": ["punctuation", "tokenise", "true"]}
+    steps = {"default": ["punctuation", "tokenise", "truecase"]}
     for workers in (1, 3):
         tokenise(tmp_path / "in", tmp_path / str(workers), steps=steps, workers=workers)
     for file in (tmp_path / "1").iterdir():

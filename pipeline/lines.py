@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, cast
@@ -20,6 +21,9 @@ import zstandard
 
 from pipeline.errors import RecipeError
 
+BLOCK_BYTES = 1 << 20
+# What is done with a block of text takes some hundred bytes a character.
+_CHARACTERS = 4_000_000
 _SEPARATORS = "\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _DROPPED = "\0\ufeff"
 _ODD_IN_LINES = (_SEPARATORS + _DROPPED).replace("\n", "")
@@ -126,7 +130,7 @@ def _likely_encoding(raw: bytes, offset: int) -> str:
 def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
     # zstd's reader cannot iterate by line, so this reads blocks, for all formats alike.
     rest: list[bytes] = []
-    while block := stream.read(1 << 20):
+    while block := stream.read(BLOCK_BYTES):
         end = block.rfind(b"\n") + 1
         if end:
             yield b"".join([*rest, block[:end]])
@@ -157,11 +161,9 @@ def read_lines(path: Path | str, changes: Counter[str] | None = None) -> Iterato
         yield from block
 
 
-def read_bitext(
-    source: Path | str, target: Path | str, changes: Counter[str] | None = None
-) -> Iterator[tuple[str, str]]:
+def read_bitext(source: Path | str, target: Path | str) -> Iterator[tuple[str, str]]:
     """Yield (source, target) pairs of two parallel files; see `read_bitext_blocks`."""
-    for sources, targets in read_bitext_blocks(source, target, changes=changes):
+    for sources, targets in read_bitext_blocks(source, target):
         yield from zip(sources, targets, strict=True)
 
 
@@ -169,14 +171,13 @@ def read_bitext_blocks(
     source: Path | str,
     target: Path | str,
     size: int = 20_000,
-    changes: Counter[str] | None = None,
 ) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield `size` source lines and their target lines at a time.
+    """Yield `size` source lines and their target lines at a time; fewer if they are long.
 
     Raises RecipeError, naming both line counts, if one file is shorter: a truncated pair of
     files most likely has its sides shifted too.
     """
-    sides = read_lines(source, changes), read_lines(target, changes)
+    sides = read_lines(source), read_lines(target)
     number = 0
     while True:
         blocks = [list(islice(side, size)) for side in sides]
@@ -190,7 +191,28 @@ def read_bitext_blocks(
         if counts[0] == number:
             return
         number = counts[0]
-        yield blocks[0], blocks[1]
+        for part in portions(blocks):
+            yield part[0], part[1]
+
+
+def portions(blocks: list[list[str]]) -> Iterator[list[list[str]]]:
+    """Cut parallel blocks so that no portion has many more characters than _CHARACTERS."""
+    lines = len(blocks[0])
+    if lines < 2 or max(sum(map(len, block)) for block in blocks) <= _CHARACTERS:
+        yield blocks
+        return
+    yield from portions([block[: lines // 2] for block in blocks])
+    yield from portions([block[lines // 2 :] for block in blocks])
+
+
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[IO[str]]:
+    """A file to write text to, which appears under its name only when it is complete."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w", encoding="utf-8", newline="\n") as file:
+        yield file
+    os.replace(partial, path)
 
 
 def write_lines(path: Path | str, lines: Iterable[str]) -> int:
@@ -199,41 +221,28 @@ def write_lines(path: Path | str, lines: Iterable[str]) -> int:
     An item with a line separator inside (a model may produce one) is written as one line, so
     that lines out always equal items in.
     """
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     count = 0
-    with open(partial, "w", encoding="utf-8", newline="\n") as file:
+    with whole_file(path) as file:
         for line in lines:
             file.write(one_line(line) + "\n")
             count += 1
-    os.replace(partial, path)
     return count
 
 
 def write_blocks(path: Path | str, blocks: Iterable[str]) -> None:
     """Write text that is whole lines already, each with its newline, atomically."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8", newline="\n") as file:
+    with whole_file(path) as file:
         file.writelines(blocks)
-    os.replace(partial, path)
 
 
 def write_bitext(source: Path | str, target: Path | str, pairs: Iterable[tuple[str, str]]) -> int:
     """Write pairs as two parallel files and return how many; both files appear or neither."""
-    source, target = Path(source), Path(target)
-    partials = [path.with_name(path.name + ".partial") for path in (source, target)]
     count = 0
-    with (
-        open(partials[0], "w", encoding="utf-8", newline="\n") as source_file,
-        open(partials[1], "w", encoding="utf-8", newline="\n") as target_file,
-    ):
+    with whole_file(source) as source_file, whole_file(target) as target_file:
         for source_line, target_line in pairs:
             source_file.write(one_line(source_line) + "\n")
             target_file.write(one_line(target_line) + "\n")
             count += 1
-    os.replace(partials[0], source)
-    os.replace(partials[1], target)
     return count
 
 

@@ -104,7 +104,7 @@ class Stage:
                 if isinstance(node, ast.Import):
                     names = [alias.name for alias in node.names]
                 elif isinstance(node, ast.ImportFrom) and node.module:
-                    names = [node.module]
+                    names = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
                 else:
                     continue
                 waiting += names

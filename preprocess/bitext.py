@@ -1,7 +1,6 @@
 """A directory of parallel text: the files `train.es`, `train.ca`, `dev.es` … of one pair."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +10,9 @@ from pipeline.lines import read_bitext
 SETS = ("train", "dev", "test")
 
 
-def read_set(
-    directory: Path, name: str, src: str, tgt: str, changes: Counter[str] | None = None
-) -> Iterator[tuple[str, str]]:
+def read_set(directory: Path, name: str, src: str, tgt: str) -> Iterator[tuple[str, str]]:
     """Yield the pairs of one set (`train`, `dev` or `test`)."""
-    yield from read_bitext(directory / f"{name}.{src}", directory / f"{name}.{tgt}", changes)
+    yield from read_bitext(directory / f"{name}.{src}", directory / f"{name}.{tgt}")
 
 
 def languages(directory: Path) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Drop the training pairs that teach a model nothing or the wrong thing; each for one reason."""
 
-from collections import Counter
+import os
 from collections.abc import Iterator
 from itertools import chain, compress, islice
 from pathlib import Path
@@ -50,13 +50,18 @@ def decide(pairs: Pairs, filters: list[Filter]) -> tuple[NDArray[np.int16], Scor
 
 
 def decide_in_corpus(
-    reason: NDArray[np.int16], keys: dict[int, NDArray[np.int64]], filters: list[Filter]
+    reason: NDArray[np.int16],
+    values: Scores,
+    keys: dict[int, NDArray[np.int64]],
+    filters: list[Filter],
 ) -> None:
     """Let each filter of the corpus judge the pairs that all filters before it have kept."""
     for place, hashes in keys.items():
         still = np.flatnonzero((reason < 0) | (reason > place))
         counts = earlier_equal(hashes[still])
-        reason[still[(counts < filters[place].least) | (counts > filters[place].most)]] = place
+        outside = (counts < filters[place].least) | (counts > filters[place].most)
+        reason[still[outside]] = place
+        values[still[outside]] = counts[outside]
 
 
 def clean(
@@ -141,46 +146,67 @@ def clean(
         for index, place in enumerate(places)
     }
     del judged
-    decide_in_corpus(reason, keys, chosen)
+    decide_in_corpus(reason, values, keys, chosen)
     del keys
-    counts = Counter(chosen[place].name for place in reason[reason >= 0])
+    counts = np.bincount(reason[reason >= 0], minlength=len(chosen)).tolist()
     kept = int((reason < 0).sum())
     if not kept:
         raise RecipeError(
             f"all {len(reason):,} training pairs would be dropped, most of them by "
-            f"{counts.most_common(1)[0][0]}; look at the filters and at {train[0]}"
+            f"{chosen[counts.index(max(counts))].name}; look at the filters and at {train[0]}"
         )
+
+    results = out / f"train.{src}", out / f"train.{tgt}", out / "dropped.tsv"
+    partial = [path.with_name(path.name + ".partial") for path in results]
 
     def finish(part: int) -> None:
         if part < 2:
-            _write_kept(normalised[part], out / f"train.{(src, tgt)[part]}", reason < 0)
+            _write_kept(normalised[part], partial[part], reason < 0)
         else:
-            _write_dropped(normalised, out / "dropped.tsv", reason, values, chosen)
+            _write_dropped(normalised, partial[part], reason, values, chosen)
 
     list(parallel_map(finish, range(3), workers))
+    for written, path in zip(partial, results, strict=True):  # all of them, or none
+        os.replace(written, path)
     for path in normalised:
         path.unlink()
     dev = [(shape[0](s), shape[1](t)) for s, t in read_set(bitext, "dev", src, tgt)]
     dev = [pair for pair in dev if all(pair)]
     write_bitext(out / f"dev.{src}", out / f"dev.{tgt}", dev)
     write_bitext(out / f"test.{src}", out / f"test.{tgt}", read_set(bitext, "test", src, tgt))
-    note(out, train_kept=kept, train_dropped=counts, dev_kept=len(dev), normalise=steps)
+    reasons = {one.name: 0 for one in chosen}
+    for one, count in zip(chosen, counts, strict=True):
+        reasons[one.name] += count
+    note(
+        out,
+        train_kept=kept,
+        train_dropped={name: count for name, count in reasons.items() if count},
+        dev_kept=len(dev),
+        normalise=steps,
+        usual_ratio=usual,
+    )
 
     print(f"train: {kept:,} of {len(reason):,} pairs kept")
-    for one in chosen:
-        if counts[one.name]:
-            print(f"  {counts[one.name]:>9,}  dropped: {one.name} ({describe(one)})")
+    for one, count in zip(chosen, counts, strict=True):
+        if count:
+            print(f"  {count:>9,}  dropped: {one.name} ({describe(one)})")
 
 
 def usual_ratio(source: Path, target: Path) -> float:
-    """The median of target over source characters in the first 100,000 pairs; 1 for too few."""
-    ratios = []
+    """Target over source characters in the first pairs, some 100,000.
+
+    The median over pairs, or where hardly any is long enough to tell, that of the whole.
+    """
+    ratios, total = [], np.zeros(2)
     for sources, targets in islice(read_bitext_blocks(source, target), 5):
         pairs = Side(sources).characters, Side(targets).characters
         long = (pairs[0] >= 20) & (pairs[1] > 0)  # of short ones the ratio says little
         ratios.append(pairs[1][long] / pairs[0][long])
+        total += [side.sum() for side in pairs]
     known = np.concatenate(ratios) if ratios else np.zeros(0)
-    return float(np.median(known)) if len(known) >= 100 else 1.0
+    if len(known) >= 20:
+        return float(np.median(known))
+    return float(total[1] / total[0]) if total.all() else 1.0
 
 
 def describe(one: Filter) -> str:
@@ -230,7 +256,8 @@ def _blocks(source: Path, target: Path, files: list[Path]) -> Iterator[_Block]:
                 raise RecipeError(f"{file} has fewer lines than {source}; it needs one for each")
         yield number, sources, targets, columns
         number += len(sources)
-    if extra := next(chain.from_iterable(rows for _, rows in tables), None):
+    extra = next(chain.from_iterable(rows for _, rows in tables), None)
+    if extra is not None:
         raise RecipeError(f"{files} hold more lines than {source}, beginning with {extra!r}")
 
 

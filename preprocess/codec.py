@@ -119,7 +119,8 @@ class Codec:
                 f"{directory / MODEL} is not the model that {SETTINGS} beside it was written "
                 "for; learn it again with preprocess.subword"
             )
-        self.tokenisation = Tokenisation.load(directory)
+        steps = self._settings.get("tokenise")
+        self.tokenisation = Tokenisation(steps, directory) if steps else None
 
     @cached_property
     def _cutter(self) -> _Cutter:
@@ -174,4 +175,4 @@ class Codec:
                      *self._directory.glob("vocabulary.*")):  # fmt: skip
             shutil.copyfile(path, directory / path.name)
         if self.tokenisation:
-            self.tokenisation.save(directory)
+            self.tokenisation.copy_truecasers(directory)

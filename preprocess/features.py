@@ -32,7 +32,7 @@ _COMPOSITE = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Ka
               "Hang": ("Hang", "Hani")}  # fmt: skip
 
 
-_KINDS = ("space", "mark", "punctuation", "digit", "word", "composed", "hidden", "odd space")
+_KINDS = ("space", "punctuation", "digit", "word", "composed", "hidden", "odd space")
 # Characters that show nothing: controls, soft hyphen, zero-width space, word joiner, as a set of
 # a regular expression. The joiners U+200C and U+200D are parts of letters in many scripts.
 HIDDEN = "\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff"
@@ -41,7 +41,7 @@ HIDDEN = "\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff"
 @cache
 def _kinds() -> NDArray[np.uint8]:
     """For each code point, one bit for each of _KINDS that it is of."""
-    kinds_of = {"M": ("mark", "word"), "P": ("punctuation",), "S": ("punctuation",),
+    kinds_of = {"M": ("word",), "P": ("punctuation",), "S": ("punctuation",),
                 "L": ("word",), "N": ("word",), "Nd": ("digit", "word")}  # fmt: skip
     chars = [chr(code) for code in range(_CODES)]
     categories = list(map(unicodedata.category, chars))
@@ -151,7 +151,7 @@ class Side:
     def count(self, kind: str) -> NDArray[np.int32]:
         """Characters of a kind in each line.
 
-        Kinds are `space`, `mark`, `punctuation`, `digit`, `word` (letters, marks and numbers),
+        Kinds are `space`, `punctuation`, `digit`, `word` (letters, marks and numbers),
         `composed` (letters that NFD takes apart, but for Hangul), `hidden` (see HIDDEN) and
         `odd space` (all but U+0020).
         """
@@ -229,7 +229,10 @@ class Side:
 
     @cached_property
     def hashes(self) -> NDArray[np.int64]:
-        """A number for each line, equal for equal lines."""
+        """A number for each line, equal for equal lines, and hardly ever for others.
+
+        (For strings made to that end it is: this is to count with, not to drop lines by.)
+        """
         return _hashes(self._sums, self._starts, self._starts + self.characters)
 
     @cached_property
@@ -282,7 +285,7 @@ def _powers(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         table = np.ones((2, 2 * size), np.uint64)
         table[0, 1:] = _BASE
         table[1, 1:] = pow(int(_BASE), -1, 2**64)
-        _power_table = np.cumprod(table, axis=1, dtype=np.uint64)
+        _power_table = np.cumprod(table, axis=1, out=table)
     return _power_table[0, :size], _power_table[1, :size]
 
 

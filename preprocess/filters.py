@@ -281,12 +281,12 @@ def nearly_repeated(pairs: Pairs) -> Scores:
 
 def repeated_source(pairs: Pairs) -> Scores:
     """Earlier pairs with the same source: `{max: 0}` keeps its first translation only."""
-    return pairs.source.hashes
+    return _hashed(pairs.source.lines, pairs)
 
 
 def repeated_target(pairs: Pairs) -> Scores:
     """Earlier pairs with the same target."""
-    return pairs.target.hashes
+    return _hashed(pairs.target.lines, pairs)
 
 
 def _hashed(items: Any, pairs: Pairs) -> Scores:

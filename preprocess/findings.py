@@ -39,6 +39,8 @@ _OF_A_SIDE = (
 _OF_THE_PAIRS = (
     ("one_side_empty", 0.05, ERROR, "pairs have one empty side",
      "the sides may be shifted: look at the first of them"),
+    ("both_sides_empty", 0.5, ERROR, "pairs are blank", "look at the files"),
+    ("both_sides_empty", 0.01, NOTE, "pairs are blank", "preprocess.clean drops them"),
     ("copies", 0.01, WARNING, "pairs are the same on both sides",
      "they teach to copy; the filter copy drops them from train"),
     ("numbers_differ", 0.1, WARNING, "pairs hold different numbers",
@@ -162,7 +164,8 @@ def _of_its_language(
     own = seen.get(find(code).moses, {"share": 0.0})["share"]
     top = next(iter(seen))
     others = {find(other).moses for other in report["languages"]} - {find(code).moses}
-    if own < 0.5 and top in others and seen[top]["share"] > 0.5:
+    # A few lines, or short ones, are too little to stop for.
+    if own < 0.5 and top in others and seen[top]["share"] > 0.5 and identified["lines"] >= 50:
         yield Finding(
             ERROR, "in the language of the other side",
             f"{where} {100 * seen[top]['share']:.0f} % {top}", "are the files swapped?",

@@ -1,7 +1,7 @@
 """Look at text before training on it: what is in it, and is it safe?"""
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -71,7 +71,7 @@ def inspect(
         }
         for side, code in zip(measured[name].sides, codes, strict=True):
             described[name]["sides"][code]["identified"] = _identified(
-                side.sample, identify, workers
+                side.sample, code, identify, workers
             )
     if "train" in measured:
         for name in sets.keys() - {"train"}:
@@ -108,8 +108,8 @@ def _files(
             "give --bitext DIR, or --source FILE --src CODE, or those with --target FILE --tgt CODE"
         )
     named = [src, tgt] if tgt else [src]
-    for code in named:
-        find(code)
+    if len({find(code) for code in named}) < len(named):
+        raise RecipeError(f"both sides are {find(src).name}; look at them one by one")
     return {"text": [file for file in (source, target) if file]}, named
 
 
@@ -211,16 +211,17 @@ def overlap(train: Measures, other: Measures, codes: Sequence[str]) -> dict[str,
     return result
 
 
-def _identified(sample: list[str], most: int, workers: int | None) -> dict[str, Any]:
+def _identified(sample: list[str], code: str, most: int, workers: int | None) -> dict[str, Any]:
     """Languages that py3langid sees in a sample, by share of lines, with its mean certainty."""
-    long = [line for line in sample if len(line) >= _SHORTEST_TO_IDENTIFY] or sample
+    shortest = _SHORTEST_TO_IDENTIFY // (1 if find(code).has_spaces else 2)
+    long = [line for line in sample if len(line) >= shortest]
     chosen = long[:: max(1, len(long) // most)][:most] if most else []
     blocks = [chosen[at : at + 50] for at in range(0, len(chosen), 50)]
-    votes, certainty = Counter[str](), dict.fromkeys("", 0.0)
+    votes, certainty = Counter[str](), defaultdict[str, float](float)
     for found in parallel_map(_guess, blocks, workers):
         for code, probability in found:
             votes[code] += 1
-            certainty[code] = certainty.get(code, 0.0) + probability
+            certainty[code] += probability
     return {
         "lines": len(chosen),
         "languages": {

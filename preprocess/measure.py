@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from unicodedata import is_normalized
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lines import read_lines
+from pipeline.lines import portions, read_lines
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess.escape import RESERVED
@@ -89,7 +90,7 @@ class Measures:
         return self.sides[0].sums["lines"]
 
 
-def measure(files: Sequence[Any], changes: Counter[str], workers: int | None = None) -> Measures:
+def measure(files: Sequence[Path], changes: Counter[str], workers: int | None = None) -> Measures:
     """Measure a file, or two parallel ones; `changes` counts what the reader mended."""
     counts = [0 for _ in files]
     blocks = _blocks(files, changes, counts)
@@ -98,7 +99,7 @@ def measure(files: Sequence[Any], changes: Counter[str], workers: int | None = N
         return measure_block(block)
 
     total = measure_block(tuple([] for _ in files))  # makes the tables before the fork
-    name = " and ".join(str(getattr(file, "name", file)) for file in files)
+    name = " and ".join(file.name for file in files)
     for part in progress(parallel_map(measure_block, blocks, workers), f"reading {name}", "blocks"):
         for side, more in zip(total.sides, part.sides, strict=True):
             side.add(more)
@@ -109,7 +110,7 @@ def measure(files: Sequence[Any], changes: Counter[str], workers: int | None = N
 
 
 def _blocks(
-    files: Sequence[Any], changes: Counter[str], counts: list[int]
+    files: Sequence[Path], changes: Counter[str], counts: list[int]
 ) -> Iterator[tuple[list[str], ...]]:
     """Blocks of lines that stand beside each other, until the shorter file ends.
 
@@ -123,7 +124,7 @@ def _blocks(
             counts[place] += len(lines)
         size = min(map(len, block))
         if size:
-            yield tuple(lines[:size] for lines in block)
+            yield from map(tuple, portions([lines[:size] for lines in block]))
         if size < _BLOCK:
             for place, side in enumerate(sides):
                 counts[place] += sum(1 for _ in side)

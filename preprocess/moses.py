@@ -23,8 +23,9 @@ from sacremoses import (
 
 from pipeline.languages import find
 
-# No marks are assigned above.
-_MARKS = "".join(c for c in map(chr, range(0x1FFFF)) if unicodedata.category(c)[0] == "M")
+# Up to U+1FFFF, and the variation selectors; nothing else has marks.
+_CODES = (*range(0x20000), *range(0xE0100, 0xE01F0))
+_MARKS = "".join(char for char in map(chr, _CODES) if unicodedata.category(char)[0] == "M")
 _JOINERS = "\u200c\u200d"
 _ENTITY = r"&(?:[A-Za-z]+|#\d+);"
 # Rules with these in them look beyond the word.
@@ -33,6 +34,7 @@ _LOOKS_AROUND = re.compile("[.',]")
 # the whole line is asked for.
 _NEEDS_LINE = re.compile("' '|^[,']")
 # Neighbours that stay as they are, by what they are to the rules.
+_CACHE_WORDS = 1_000_000
 _BEFORE, _AFTER = "A ", {"lower": " a", "digit": " 1", "other": " A", "end": ""}
 
 # Languages of which at most one line in twenty comes back changed, as preprocess/README.md shows.
@@ -68,13 +70,16 @@ class Tokeniser:
         """The tokens of a line, with single spaces between them."""
         if _NEEDS_LINE.search(line):
             return self._ask(line)
+        if len(self._known) > _CACHE_WORDS:
+            self._known.clear()
+            self._among.clear()
         words = line.split()
         tokens = []
         for place, word in enumerate(words):
-            result = self._known.get(word, "")
-            if result == "":
-                result = self._known[word] = self._alone(word)
-            if result is None:
+            if word not in self._known:
+                self._known[word] = self._alone(word)
+            result = self._known[word]
+            if result is None:  # it depends on what follows
                 after = self._kind(words[place + 1]) if place + 1 < len(words) else "end"
                 result = self._among.get((word, after))
                 if result is None:
@@ -95,17 +100,22 @@ class Tokeniser:
         return "digit" if word[0] in "0123456789" else "other"
 
     def _ask(self, text: str) -> str:
+        # sacremoses protects no more than so many in one line.
+        protect = not self._escape and 0 < text.count("&") <= self._moses.MAX_PROTECTED_TOKENS
         tokens = self._moses.tokenize(
             text,
             aggressive_dash_splits=self._hyphens,
             escape=self._escape,
-            protected_patterns=[_ENTITY] if "&" in text and not self._escape else None,
+            protected_patterns=[_ENTITY] if protect else None,
         )
         return " ".join(tokens)
 
     def detokenise(self, line: str) -> str:
         """Tokens as running text."""
-        return str(self._detokeniser.detokenize(line.split(), unescape=self._escape))
+        try:
+            return str(self._detokeniser.detokenize(line.split(), unescape=self._escape))
+        except TypeError:  # Czech "-li" after an apostrophe stops sacremoses 0.2.0
+            return str(MosesDetokenizer().detokenize(line.split(), unescape=self._escape))
 
 
 def punctuation_normaliser(language: str) -> Callable[[str], str]:
@@ -123,12 +133,16 @@ def punctuation_normaliser(language: str) -> Callable[[str], str]:
     return normalise
 
 
+class _Model(MosesTruecaser):  # type: ignore[misc]
+    MAX_MODEL_ENTRIES = 10**9  # the model is ours, and a large text has more than two million words
+
+
 class Truecaser:
     """Gives the first word of a sentence the case that it has elsewhere."""
 
     def __init__(self, model: Path) -> None:
         """Read a model that `write_truecaser`, or Moses' train-truecaser, wrote."""
-        self._truecaser = MosesTruecaser(model)
+        self._truecaser = _Model(model)
         self._detruecaser = MosesDetruecaser()
 
     def truecase(self, line: str) -> str:

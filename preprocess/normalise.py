@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from unicodedata import is_normalized
 
 import numpy as np
@@ -29,8 +29,8 @@ class Normaliser:
 
     `nfc` or `nfkc` is the Unicode form (NFKC also folds ½, ² and ﬁ, which cannot be undone);
     `quotes` makes curly quotes straight (do not use it where ’ or ‘ is a letter). Whatever the
-    steps, invisible and control characters are removed, and spaces become single: the codec
-    relies on that. Applying it twice changes nothing more.
+    steps, control characters, soft hyphens, zero-width spaces and word joiners are removed, and
+    spaces become single: the codec relies on that. Applying it twice changes nothing more.
     """
 
     def __init__(self, steps: Iterable[str] = DEFAULT) -> None:
@@ -91,7 +91,11 @@ def steps_by_language(
     A language that is not given has its `usual` steps.
     """
     given = given or {}
-    chosen = {find(code).flores: steps for code, steps in given.items() if code != "default"}
+    # YAML reads Norwegian's code as a truth value.
+    named: dict[Any, list[str]] = {**given}
+    if False in named:
+        named["no"] = named.pop(False)
+    chosen = {find(code).flores: steps for code, steps in named.items() if code != "default"}
     result = {
         code: chosen.pop(find(code).flores, given.get("default", usual(code)))
         for code in codes

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from preprocess.measure import LONGEST, STEPS
+from preprocess.shifts import AGREE
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --faint: #667; --line: #d5d9df; --page: #fff;
@@ -86,9 +87,9 @@ def _set(name: str, entry: dict[str, Any], codes: Sequence[str]) -> str:
         if isinstance(value, int)
     ]
     rows.append(["scripts", *(_shares(side["scripts"]) for side in sides)])
-    for code_key, label in (("unknown_words", "words not in train"),):
-        if code_key in entry:
-            rows.append([label, *(f"{100 * entry[code_key][code]:.1f} %" for code in codes)])
+    if "unknown_words" in entry:
+        shares = [f"{100 * entry['unknown_words'][code]:.1f} %" for code in codes]
+        rows.append(["words not in train", *shares])
     if "in_train" in entry:
         rows.append(["lines in train", *(f"{entry['in_train'][c]['nearly']:,}" for c in codes)])
     pairs = [
@@ -182,7 +183,7 @@ def _agreement(entry: dict[str, Any]) -> str:
     x = [(place + 0.5) * _WIDTH / len(scores) for place in range(len(scores))]
     y = [_HEIGHT - score / top * (_HEIGHT - 14) for score in scores]
     curve = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-    chance = _HEIGHT - 5 / top * (_HEIGHT - 14)
+    chance = _HEIGHT - AGREE / top * (_HEIGHT - 14)
     marks = "".join(
         f'<rect class="mark" y="0" height="{_HEIGHT}" '
         f'x="{(shift["first"] - 1) / entry["lines"] * _WIDTH:.1f}" '
@@ -198,6 +199,6 @@ def _agreement(entry: dict[str, Any]) -> str:
     return _figure(
         drawing,
         "Do the sides agree?",
-        "Length, numbers and last character, along the file; below the line at 5, no better than "
+        "Length, numbers and last character, along the file; below the line, no better than "
         "by chance. Red: the sides are shifted.",
     )

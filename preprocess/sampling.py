@@ -15,6 +15,8 @@ import sentencepiece
 _SPACE = "▁"
 # What SentencePiece takes from the worst score for a character that it does not know.
 _UNKNOWN = 10.0
+# Long words do not come again; where no spaces are written, whole lines are words.
+_CACHE_WORDS, _LONG_WORD = 200_000, 30
 
 
 class Sampler:
@@ -56,9 +58,13 @@ class Sampler:
 
     def _unigram(self, word: str, exponent: float, generator: random.Random) -> list[str]:
         """Sample a segmentation with its probability to the power of `exponent` (Kudo 2018)."""
-        if (word, exponent) not in self._lattices:
-            self._lattices[word, exponent] = self._lattice(word, exponent)
-        lattice = self._lattices[word, exponent]
+        lattice = self._lattices.get((word, exponent))
+        if lattice is None:
+            lattice = self._lattice(word, exponent)
+            if len(self._lattices) > _CACHE_WORDS:
+                self._lattices.clear()
+            if len(word) <= _LONG_WORD:
+                self._lattices[word, exponent] = lattice
         pieces, end = [], len(word)
         while end:
             # The start of the last piece, in proportion to all that leads there.

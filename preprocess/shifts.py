@@ -16,7 +16,7 @@ WINDOW = 200
 _OFFSETS = [offset * sign for offset in range(1, 51) for sign in (1, -1)]
 # In standard deviations of what unrelated lines would give. No related text was seen below the
 # first; chance passes the second once in a billion windows.
-_AGREE, _SURE, _BETTER = 5.0, 6.5, 4.0
+AGREE, _SURE, _BETTER = 5.0, 6.5, 4.0
 _LIMIT = 2.0
 _UNSURE = 1000  # stands for an offset
 _CHUNK = 500
@@ -45,7 +45,7 @@ class Agreement:
     @property
     def unrelated(self) -> float:
         """Share of the windows in which the sides agree no better than by chance."""
-        return float((self.scores < _AGREE).mean()) if len(self.scores) else 0.0
+        return float((self.scores < AGREE).mean()) if len(self.scores) else 0.0
 
 
 def agreement(source: Signs, target: Signs) -> Agreement:
@@ -56,7 +56,7 @@ def agreement(source: Signs, target: Signs) -> Agreement:
         return Agreement(window, np.zeros(0), [])
     starts = np.append(np.arange(0, lines - window, window), lines - window)
     scores = _scores(source, target, starts, window, 0)
-    low = np.flatnonzero(scores < _AGREE)
+    low = np.flatnonzero(scores < AGREE)
     found: set[int] = set()
     for at in range(0, len(low), _CHUNK):
         chunk = low[at : at + _CHUNK]
@@ -65,10 +65,10 @@ def agreement(source: Signs, target: Signs) -> Agreement:
         found |= {_OFFSETS[number] for number in tried.argmax(axis=0)[sure]}
     # Those offsets are then compared in all windows: in a shifted stretch, a window or two may
     # agree by chance too, but not as well.
-    best, highest = np.where(scores < _AGREE, _UNSURE, 0), scores.copy()
+    best, highest = np.where(scores < AGREE, _UNSURE, 0), scores.copy()
     for offset in sorted(found):
         there = _scores(source, target, starts, window, offset)
-        better = there > np.maximum(_AGREE, highest + _BETTER * (highest == scores))
+        better = there > np.maximum(AGREE, highest + _BETTER * (highest == scores))
         best[better], highest[better] = offset, there[better]
     return Agreement(window, scores, _segments(best, starts, window, source, target))
 

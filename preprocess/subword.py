@@ -142,15 +142,19 @@ def subword(
     if plain := [symbol for symbol in symbols or () if escape(symbol) == symbol]:
         raise RecipeError(f"symbol {plain[0]!r} could be text; write tags as <2es>")
     train = [bitext / f"train.{language}" for language in (src, tgt)]
+    tokenisation = Tokenisation.load(bitext)
     settings = {
         "type": "subword-nmt" if model_type == "subword-nmt" else "sentencepiece",
         "model": model_type,
         "normalise": read_steps(bitext),
+        "tokenise": tokenisation.settings if tokenisation else None,
         "glossaries": glossaries or [],
         "symbols": symbols or [],
         "sampled": sampled,
     }
     write_languages(out, src, tgt)
+    for old in out.glob("vocabulary.*"):  # of an earlier run
+        old.unlink()
     if model_type == "subword-nmt":
         merges = bpe.learn(_word_counts(train, workers), vocab_size)
         bpe.write_codes(out / MODEL, merges)
@@ -161,8 +165,8 @@ def subword(
         )
         (out / MODEL).write_bytes(model)
         kind = "subwords"
-    if tokenisation := Tokenisation.load(bitext):
-        tokenisation.save(out)
+    if tokenisation:
+        tokenisation.copy_truecasers(out)
     write_settings(out, settings)
     if size < vocab_size:
         print(f"The text gives only {size:,} {kind}; asked for were {vocab_size:,}.")

@@ -36,7 +36,7 @@ class Tokenisation:
     """
 
     def __init__(self, settings: dict[str, Any], directory: Path) -> None:
-        """Use the settings of a directory that `preprocess.tokenise` or `save` made."""
+        """Take the settings of preprocess.tokenise, and its directory or a copy."""
         self.settings = settings
         self._directory = directory
         self._ready: dict[str, list[_Step]] = {}
@@ -81,9 +81,8 @@ class Tokenisation:
         truecaser = Truecaser(self._directory / truecase_file(language))
         return truecaser.truecase, truecaser.detruecase
 
-    def save(self, directory: Path) -> None:
-        """Copy the settings and the truecasers into `directory`."""
-        write_json(directory / TOKENISATION, self.settings)
+    def copy_truecasers(self, directory: Path) -> None:
+        """Copy the truecasers into `directory`; the settings go into its subword.json."""
         for path in self._directory.glob(truecase_file("*")):
             shutil.copyfile(path, directory / path.name)
 
@@ -150,6 +149,7 @@ def tokenise(
 
         for name in SETS:
             file = f"{name}.{language}"
+            tokenisation.apply("", language)  # loads what all workers then share
             blocks = parallel_map(apply, read_blocks(bitext / file), workers)
             shown = progress(blocks, f"tokenising {file}", "blocks")
             write_blocks(out / file, shown)

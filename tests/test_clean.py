@@ -114,10 +114,13 @@ def test_default_filters_drop_each_pair_for_one_reason(tmp_path: Path) -> None: 
     clean(tmp_path / "in", tmp_path / "out")
     assert read(tmp_path / "out") == [kept]
     dropped = (tmp_path / "out" / "dropped.tsv").read_text().split("\n")[:-1]
+    # Of so few lines, the usual ratio is that of all characters; 68 of them stand against 1.
+    sizes = [sum(len(pair[side]) for pair in train) for side in (0, 1)]
+    score = f"{(68 * sizes[1] / sizes[0] + 15) / (1 + 15):g}"
     assert [row.split("\t")[:3] for row in dropped] == [
-        ["2", "empty", "1"], ["3", "words", "300"], ["4", "length_ratio", "5.1875"],
+        ["2", "empty", "1"], ["3", "words", "300"], ["4", "length_ratio", score],
         ["5", "copy", "1"], ["6", "held_out", "1"], ["7", "held_out", "1"],
-        ["8", "repeated_pair", "0"],
+        ["8", "repeated_pair", "1"],
     ]  # fmt: skip
 
 
@@ -168,17 +171,19 @@ def test_language_filter(tmp_path: Path) -> None:
 
 def test_repetitions_of_the_corpus(tmp_path: Path) -> None:
     train = [("Hola!", "Ei"), ("hola", "ei."), ("Hola!", "Bon dia"), ("Adiós", "Ei")]
-    assert run(tmp_path, train, {"nearly_repeated": {"max": 0}}) == ["2 nearly_repeated 0"]
-    assert run(tmp_path, train, {"repeated_source": {"max": 0}}) == ["3 repeated_source 0"]
-    assert run(tmp_path, train, {"repeated_target": {"max": 0}}) == ["4 repeated_target 0"]
+    assert run(tmp_path, train, {"nearly_repeated": {"max": 0}}) == ["2 nearly_repeated 1"]
+    assert run(tmp_path, train, {"repeated_source": {"max": 0}}) == ["3 repeated_source 1"]
+    assert run(tmp_path, train, {"repeated_target": {"max": 0}}) == ["4 repeated_target 1"]
     many = [("a", f"x{n}") for n in range(5)]
-    assert len(run(tmp_path, many, {"repeated_source": {"max": 2}})) == 2
+    assert run(tmp_path, many, {"repeated_source": {"max": 2}}) == [
+        "4 repeated_source 3", "5 repeated_source 4",
+    ]  # fmt: skip
 
 
 def test_what_an_earlier_filter_drops_repeats_nothing(tmp_path: Path) -> None:
     train = [("a 1", "b"), ("a 1", "c 1"), ("a 1", "d 1"), ("e", "f")]
     rules = {"digits": {"max": 0}}, {"repeated_source": {"max": 0}}
-    assert run(tmp_path, train, *rules) == ["1 digits 1", "3 repeated_source 0"]
+    assert run(tmp_path, train, *rules) == ["1 digits 1", "3 repeated_source 1"]
     assert [row.split()[1] for row in run(tmp_path, train, *reversed(rules))] == [
         "digits", "repeated_source", "repeated_source",
     ]  # fmt: skip
@@ -191,6 +196,9 @@ def test_scores_from_outside(tmp_path: Path) -> None:
     assert run(tmp_path, [("a", "b"), ("c", "d")], rule) == ["2 external 0.1"]
     with pytest.raises(RecipeError, match="has fewer lines than"):
         run(tmp_path, [("a", "b"), ("c", "d"), ("e", "f")], rule)
+    with pytest.raises(RecipeError, match="hold more lines than"):
+        run(tmp_path, [("a", "b")], rule)
+    table.write_text("x\t0.9\n\n")
     with pytest.raises(RecipeError, match="hold more lines than"):
         run(tmp_path, [("a", "b")], rule)
     table.write_text("x\t0.9\ny\n")
@@ -210,6 +218,20 @@ def test_scores_from_outside(tmp_path: Path) -> None:
 def test_a_mistake_in_the_list_is_explained(entry: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         read_filters([entry])
+
+
+def test_a_filter_may_come_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = [("a b c d", "a b c d e"), ("a b", "c d"), ("a", "b")]
+    rules = {"words": {"max": 4}}, {"words": {"min": 2}}
+    assert run(tmp_path, train, *rules) == ["1 words 5", "3 words 1"]
+    printed = capsys.readouterr().out
+    assert "1  dropped: words (max: 4)" in printed and "1  dropped: words (min: 2)" in printed
+
+
+def test_a_small_text_has_its_usual_lengths(tmp_path: Path) -> None:
+    make_bitext(tmp_path / "in", train=[("abcd " * 16, "字" * 20 + str(n)) for n in range(9)])
+    clean(tmp_path / "in", tmp_path / "out")
+    assert len(read(tmp_path / "out")) == 9
 
 
 def test_usual_lengths_are_those_of_the_text(tmp_path: Path) -> None:
@@ -250,6 +272,10 @@ def test_normalising_is_by_language_and_recorded(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "normalise.json").read_text()) == {
         "es": ["nfc", "quotes"], "ca": ["nfc"],
     }  # fmt: skip
+    # YAML reads the code of Norwegian as a truth value.
+    make_bitext(tmp_path / "no", "no", "en", train=[("“a”", "“b”")])
+    clean(tmp_path / "no", tmp_path / "out", normalise={False: ["quotes"]})  # type: ignore[dict-item]
+    assert (tmp_path / "out" / "train.no").read_text() == '"a"\n'
     with pytest.raises(RecipeError, match="which this bitext lacks"):
         clean(tmp_path / "in", tmp_path / "out", normalise={"fr": ["nfc"]})
 

@@ -198,8 +198,8 @@ def test_languages_are_checked(
     tmp_path: Path, code: str, target: list[str], message: str | None
 ) -> None:
     source, other = tmp_path / "a b.en", tmp_path / "t"
-    source.write_text("\n".join(ENGLISH * 10) + "\n")
-    other.write_text("\n".join(target * 10) + "\n")
+    source.write_text("\n".join(ENGLISH * 200) + "\n")
+    other.write_text("\n".join(target * 200) + "\n")
     arguments: Any = {"source": source, "target": other, "src": "en", "tgt": code}
     if message is None:
         inspect(tmp_path / "out", **arguments)
@@ -209,6 +209,19 @@ def test_languages_are_checked(
         inspect(tmp_path / "out", **arguments)
     expected = message or "in the language of the other side: text.de 100 % en"
     assert said(report_of(tmp_path / "out"), expected)
+
+
+def test_little_text_is_not_called_another_language(tmp_path: Path) -> None:
+    make_bitext(tmp_path / "in", train=[(f"una casa {n}", f"una casa {n}!") for n in range(10)])
+    inspect(tmp_path / "out", tmp_path / "in")
+    assert report_of(tmp_path / "out")["sets"]["train"]["sides"]["es"]["identified"]["lines"] == 0
+
+
+def test_blank_text_is_not_safe(tmp_path: Path) -> None:
+    make_bitext(tmp_path / "in", train=[(" ", "")] * 400)
+    with pytest.raises(SystemExit):
+        inspect(tmp_path / "out", tmp_path / "in")
+    assert said(report_of(tmp_path / "out"), "pairs are blank: train 400 (100.0 %)")
 
 
 def test_one_file_and_what_is_hidden_in_it(tmp_path: Path) -> None:  # M2, M6, Z1, N5
@@ -228,6 +241,8 @@ def test_text_in_another_encoding_is_named(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("una casa\n", encoding="utf-16")
     with pytest.raises(RecipeError, match=r"t, line 1, byte 0: 0xff .* iconv -f UTF-16 -t UTF-8"):
         inspect(tmp_path / "out", source=tmp_path / "t", src="es")
+    with pytest.raises(RecipeError, match="both sides are Spanish"):
+        inspect(tmp_path / "out", None, tmp_path / "t", tmp_path / "t", "es", "spa")
     with pytest.raises(RecipeError, match="give --bitext DIR, or --source FILE"):
         inspect(tmp_path / "out", source=tmp_path / "t")
 

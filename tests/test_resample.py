@@ -17,7 +17,7 @@ from preprocess.binarise import binarise
 from preprocess.codec import Codec
 from preprocess.subword import subword
 from train.checkpoints import load
-from train.fairseq import arguments
+from train.fairseq import arguments, train
 from train.resample import write_epoch
 
 PAIRS = [(f"abriremos la casa {n % 7} verde", f"obrirem la casa {n % 7} verda") for n in range(300)]
@@ -26,6 +26,11 @@ KINDS: list[dict[str, Any]] = [
     {"model_type": "bpe", "vocab_size": 60},
     {"model_type": "subword-nmt", "vocab_size": 60, "sampled": True},
 ]
+
+
+@pytest.fixture(autouse=True)
+def several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.lines.BLOCK_BYTES", 2000)
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind["model_type"])
@@ -65,6 +70,14 @@ def test_a_dictionary_without_the_entries_is_refused(tmp_path: Path) -> None:
     subword(tmp_path / "in", tmp_path / "subword", vocab_size=60, model_type="subword-nmt")
     with pytest.raises(RecipeError, match="--sampled true"):
         write_epoch(tmp_path / "subword", tmp_path / "out", 0.1, 1, 1)
+
+
+def test_a_model_that_the_data_was_not_made_with_is_refused(cut: Path, tmp_path: Path) -> None:
+    make_bitext(tmp_path / "in", train=PAIRS[:50])
+    subword(tmp_path / "in", tmp_path / "other", vocab_size=40)
+    for directory, message in ((None, "needs --subwords"), (tmp_path / "other", "differ;")):
+        with pytest.raises(RecipeError, match=message):
+            train(cut / "binary", tmp_path / "out", {}, subwords=directory, sampling=0.1)
 
 
 def run(cut: Path, out: Path, updates: int) -> str:

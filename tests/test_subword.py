@@ -79,8 +79,11 @@ def test_reserved_text_in_files_is_read_as_text(cut: Path) -> None:
     assert _codec(cut).decode(line.split(" ")) == " ".join(RESERVED)
 
 
-def test_one_worker_and_three_write_the_same(tmp_path: Path) -> None:
-    train = [(f"frase {n} bona", f"oració {n % 999} bona") for n in range(30_000)]
+def test_one_worker_and_three_write_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.lines.BLOCK_BYTES", 20_000)  # several blocks
+    train = [(f"frase {n} bona", f"oració {n % 999} bona") for n in range(9_000)]
     make_bitext(tmp_path / "in", train=train)
     for workers in (1, 3):
         for kind in ("bpe", "subword-nmt"):

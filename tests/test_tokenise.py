@@ -52,6 +52,7 @@ def test_lines_are_those_of_sacremoses(parts: list[str], which: tuple[str, bool]
         ("vi", "Tie\u0302\u0301ng Vie\u0323\u0302t.", "Tie\u0302\u0301ng Vie\u0323\u0302t ."),
         ("yo", "ọ̀rọ̀, ó", "ọ̀rọ̀ , ó"),
         ("km", "ស្តេច។", "ស្តេច ។"),
+        ("ja", "葛\U000e0100城市 (奈良)", "葛\U000e0100城市 ( 奈良 )"),
         ("hi", "क\u094d\u200dष!", "क\u094d\u200dष !"),
     ],
 )
@@ -137,7 +138,14 @@ def test_steps_that_make_no_sense_are_refused(tmp_path: Path) -> None:
             tokenise(tmp_path / "in", tmp_path / "out", steps=steps)
 
 
-def test_workers_change_nothing(tmp_path: Path) -> None:
+def test_what_stops_sacremoses_stops_nothing_here() -> None:
+    assert Tokeniser("cs").detokenise("a' - li") == "a' - li"
+    line = "'" + "&amp;" * 1001
+    assert Tokeniser("en").tokenise(line).replace(" ", "") == line
+
+
+def test_workers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.lines.BLOCK_BYTES", 200)  # several blocks
     make_bitext(tmp_path / "in", "es", "en", train=[(f"Uno, {i}.", f"{i} Two.") for i in range(99)])
     steps = {"default": ["punctuation", "tokenise", "truecase"]}
     for workers in (1, 3):

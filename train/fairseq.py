@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+import torch
 from tqdm import tqdm
 
 from pipeline.command import command
@@ -18,8 +19,10 @@ from pipeline.lines import read_lines
 from pipeline.manifest import note, write_json
 from pipeline.progress import on_terminal
 from preprocess.bitext import languages
+from preprocess.subword import DICTIONARY
 from train.checkpoints import average, load, mend_last, numbered
 from train.curves import parse_record, plot, read_curves
+from train.fairseq_main import main as fairseq_main
 
 CHECKPOINT, LOG, RESAMPLED = "checkpoint.pt", "fairseq.log", "resampled"
 
@@ -93,8 +96,8 @@ def train(
             model's exponent (0.2). 0 trains on the same subwords in every epoch.
 
     """
-    if sampling and not subwords:
-        raise RecipeError("sampling needs --subwords, the directory that the data was made from")
+    if sampling:
+        _check_sampling(data, subwords, options)
     resample = ["--resample", str(subwords), str(sampling), str(seed), str(out / RESAMPLED)]
     out.mkdir(parents=True, exist_ok=True)
     command_line = arguments(data, out, options, seed, average_last)
@@ -120,11 +123,31 @@ def train(
     )
 
 
+def _check_sampling(data: Path, subwords: Path | None, options: dict[str, Any]) -> None:
+    """Refuse to cut train anew with a model that the data was not made with."""
+    if not subwords:
+        raise RecipeError("sampling needs --subwords, the directory that the data was made from")
+    for language in languages(data):
+        path = data / f"dict.{language}.txt"
+        if path.read_bytes() != (subwords / DICTIONARY).read_bytes():
+            raise RecipeError(
+                f"{path} and {subwords / DICTIONARY} differ; sampling needs the directory that "
+                "the data was made from"
+            )
+    # Beyond one device fairseq starts processes that would not know of it.
+    if torch.cuda.device_count() > 1 and options.get("distributed-world-size") != 1:
+        raise RecipeError(
+            "sampling works on one device; set CUDA_VISIBLE_DEVICES=0, or distributed-world-size: "
+            "1 among the options"
+        )
+
+
 def _run(command_line: list[str], out: Path, resample: list[str]) -> None:
     environment = dict(os.environ)
     # A spinning thread takes the core that another process needs: speed falls to a third.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    full = [sys.executable, "-m", "train.fairseq_main", *resample, *command_line]
+    # Named by an import, so that the stage depends on its code.
+    full = [sys.executable, "-m", fairseq_main.__module__, *resample, *command_line]
     with open(out / LOG, "a", encoding="utf-8") as log:
         log.write(f"$ fairseq-train {shlex.join(command_line)}\n")
         with subprocess.Popen(

@@ -23,6 +23,7 @@ _STEPS = {
                 "--model-type", "subword-nmt"),
     "binarise": ("--subwords", "subword", "--out", "binary"),
 }  # fmt: skip
+_DIRECTORIES = {"raw", "clean", "inspect", "tokenise", "subword", "binary"}
 
 
 def memory(process: int) -> int:
@@ -44,8 +45,7 @@ def memory(process: int) -> int:
 
 def run(work: Path, step: str) -> tuple[float, float]:
     """Seconds and GiB of one step."""
-    arguments = [str(work / word) if (work / word).exists() or word in _STEPS | {"binary": ()}
-                 else word for word in _STEPS[step]]  # fmt: skip
+    arguments = [str(work / word) if word in _DIRECTORIES else word for word in _STEPS[step]]
     start, peak = time.perf_counter(), 0
     command = [sys.executable, "-m", f"preprocess.{step}", *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

@@ -123,11 +123,14 @@ def _binarise(bitext: Path, work: Path, src: str, tgt: str) -> Race:
                 names += [f"{part}.{src}-{tgt}.{code}.{end}" for end in ("bin", "idx")]
             same(*((theirs / name, ours / name) for name in names))
 
+    def preprocess() -> None:
+        shutil.rmtree(theirs, ignore_errors=True)  # it refuses to write where a dictionary is
+        call(_BIN / "fairseq-preprocess", "-s", src, "-t", tgt, "--joined-dictionary",
+             *("--trainpref", cut / "train", "--validpref", cut / "dev"),
+             *("--testpref", cut / "test", "--destdir", theirs, "--workers", "2"))  # fmt: skip
+
     return Race(
-        "binarise", "fairseq-preprocess --workers 2",
-        lambda: call(_BIN / "fairseq-preprocess", "-s", src, "-t", tgt, "--joined-dictionary",
-                     *("--trainpref", cut / "train", "--validpref", cut / "dev"),
-                     *("--testpref", cut / "test", "--destdir", theirs, "--workers", "2")),
+        "binarise", "fairseq-preprocess --workers 2", preprocess,
         lambda: call(sys.executable, "-m", "preprocess.binarise", "--subwords", cut,
                      "--out", ours),
         check, 10,
@@ -205,7 +208,7 @@ def moses_rules(bitext: Path, work: Path) -> str:
 
 
 def longer(bitext: Path, pairs: int, out: Path) -> Path:
-    """A bitext of any size, of pairs that are two of the given ones in a row; none comes twice."""
+    """A bitext of any size, of pairs that are two of the given ones in a row, at random."""
     src, tgt = languages(bitext)
     known = list(read_bitext(bitext / f"train.{src}", bitext / f"train.{tgt}"))
     choose = random.Random(1)

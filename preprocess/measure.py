@@ -95,9 +95,6 @@ def measure(files: Sequence[Path], changes: Counter[str], workers: int | None = 
     counts = [0 for _ in files]
     blocks = _blocks(files, changes, counts)
 
-    def measured(block: tuple[list[str], ...]) -> Measures:
-        return measure_block(block)
-
     total = measure_block(tuple([] for _ in files))  # makes the tables before the fork
     name = " and ".join(file.name for file in files)
     for part in progress(parallel_map(measure_block, blocks, workers), f"reading {name}", "blocks"):

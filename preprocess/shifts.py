@@ -90,6 +90,9 @@ def _scores(
     source: Signs, target: Signs, starts: NDArray[np.intp], window: int, offset: int
 ) -> NDArray[np.float64]:
     """Agreement of the signs, over what chance makes of it; out of reach: -inf."""
+    if len(starts) > _CHUNK:  # else all windows at once would take many times the signs' memory
+        parts = [starts[at : at + _CHUNK] for at in range(0, len(starts), _CHUNK)]
+        return np.concatenate([_scores(source, target, part, window, offset) for part in parts])
     rows = starts[:, None] + np.arange(window)
     inside = (starts + offset >= 0) & (starts + offset + window <= source.shape[1])
     shifted = np.clip(rows + offset, 0, source.shape[1] - 1)

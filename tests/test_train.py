@@ -42,6 +42,17 @@ def test_a_loss_without_smoothing_is_the_likelihood() -> None:
     assert parsed and parsed[1]["valid_nll_loss"] == 4.5
 
 
+@pytest.mark.slow
+def test_an_unknown_option_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    bitext.write_languages(tmp_path, "es", "ca")
+    options = {"arch": "transformer", "encoder-layer": 3, "lr": 0.1}
+    with pytest.raises(
+        RecipeError, match=r"no option encoder-layer; did you mean encoder-layers\?"
+    ):
+        train(tmp_path, tmp_path / "out", options)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["fairseq.log"]
+
+
 def test_lines_that_are_no_records() -> None:
     assert parse_record("") is None
     assert parse_record("a | b | train_inner | {") is None

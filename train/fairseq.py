@@ -161,6 +161,8 @@ def _run(command_line: list[str], out: Path, resample: list[str]) -> None:
                 _follow(process.stdout, log, _maximum(command_line))
     if process.returncode:
         tail = [line for line in read_lines(out / LOG) if line.strip()][-5:]
+        if tail[-1].startswith("error: "):
+            raise RecipeError(tail[-1].removeprefix("error: "))
         raise RecipeError(
             f"fairseq-train ended with exit code {process.returncode}; "
             f"see {out / LOG}, which ends with:\n" + "\n".join(tail)

@@ -4,13 +4,29 @@ python -m train.fairseq_main [--resample SUBWORDS SAMPLING SEED DIRECTORY] ARGUM
 """
 
 import argparse
+import difflib
 import sys
 from pathlib import Path
 
 import torch
 
+from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
 from train.resample import install
+
+
+def check_options(arguments: list[str]) -> None:
+    """Refuse an option that fairseq-train does not have for this task, model and criterion."""
+    from fairseq import options
+
+    parser = options.get_training_parser()
+    _, unknown = options.parse_args_and_arch(parser, input_args=arguments, parse_known=True)
+    for word in unknown:
+        name = word.partition("=")[0]
+        if name.startswith("--"):
+            near = difflib.get_close_matches(name, parser._option_string_actions, 1)
+            hint = f"; did you mean {near[0][2:]}?" if near else ""
+            raise RecipeError(f"fairseq-train has no option {name[2:]}{hint}")
 
 
 def main() -> None:
@@ -27,6 +43,11 @@ def main() -> None:
         subwords, sampling, seed, directory = sys.argv[2:6]
         del sys.argv[1:6]
         install(Path(subwords), float(sampling), int(seed), Path(directory))
+    try:
+        check_options(sys.argv[1:])
+    except RecipeError as error:
+        print(f"error: {error}")
+        sys.exit(2)
     cli_main()
 
 

@@ -64,7 +64,7 @@ def inspect(
         changes = Counter[str]()
         measured[name] = measure(files, changes, workers)
         described[name] = {
-            "files": [str(file) for file in files],
+            "files": [file.name for file in files],  # the same wherever they lie
             "mended": dict(changes),
             "compression": [compression(file) for file in files],
             **describe(measured[name], codes),
@@ -76,9 +76,9 @@ def inspect(
     if "train" in measured:
         for name in sets.keys() - {"train"}:
             described[name] |= overlap(measured["train"], measured[name], codes)
-    for entry in described.values():
+    for name, entry in described.items():
         for shift in entry.get("shifts", []):
-            shift["examples"] = _examples(entry["files"], shift["first"], shift["offset"])
+            shift["examples"] = _examples(sets[name], shift["first"], shift["offset"])
     report: dict[str, Any] = {"languages": codes, "sets": described}
     report["findings"] = findings(report)
     out.mkdir(parents=True, exist_ok=True)
@@ -236,7 +236,7 @@ def _guess(lines: list[str]) -> list[tuple[str, float]]:
     return [max(identifier(line).items(), key=lambda item: item[1]) for line in lines]
 
 
-def _examples(files: list[str], first: int, offset: int) -> list[list[Any]]:
+def _examples(files: list[Path], first: int, offset: int) -> list[list[Any]]:
     """Three pairs as they stand where a shift begins: line, source, target, and the better one."""
     start = max(1, first - 1)
     sources = list(islice(read_lines(files[0]), start - 1, start + 2))

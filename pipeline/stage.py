@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import RecipeError
-from pipeline.launch import die_with_parent
+from pipeline.launch import die_with_parent, start_child
 from pipeline.manifest import (
     FACTS,
     REPOSITORY,
@@ -212,13 +212,12 @@ class Stage:
         )
         with open(self.log, "wb") as log:
             try:
-                child = subprocess.Popen(
+                child = start_child(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     env=environment,
-                    preexec_fn=die_with_parent,
                 )
             except OSError as error:
                 raise RecipeError(f"cannot start {command[0]}: {error.strerror}") from error

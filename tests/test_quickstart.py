@@ -214,9 +214,7 @@ def test_interrupted_by_the_keyboard(tmp_path: Path) -> None:
     process = subprocess.Popen(
         recipe.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
-    log = recipe.exp / "train.partial" / "fairseq.log"
-    # Not while the training process is being forked: Python loses an interrupt in a fork hook.
-    while not (log.exists() and "| INFO |" in log.read_text()):
+    while not (recipe.exp / "train.partial" / "fairseq.log").exists():
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     output = process.communicate(timeout=60)[0].decode()

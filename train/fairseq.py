@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
-from pipeline.launch import die_with_parent
+from pipeline.launch import start_child
 from pipeline.lines import read_lines
 from pipeline.manifest import note, write_json
 from pipeline.progress import on_terminal
@@ -96,14 +96,15 @@ def train(
             model's exponent (0.2). 0 trains on the same subwords in every epoch.
 
     """
+    resample: list[str] = []
     if sampling:
         _check_sampling(data, subwords, options)
-    resample = ["--resample", str(subwords), str(sampling), str(seed), str(out / RESAMPLED)]
+        resample = ["--resample", str(subwords), str(sampling), str(seed), str(out / RESAMPLED)]
     out.mkdir(parents=True, exist_ok=True)
     command_line = arguments(data, out, options, seed, average_last)
     if not (out / CHECKPOINT).exists():  # else an earlier run was killed while tidying up
         mend_last(out)
-        _run(command_line, out, resample if sampling else [])
+        _run(command_line, out, resample)
         _finish(out, options, seed, average_last, command_line)
     for path in [*out.glob("checkpoint_*.pt"), *out.glob("*.partial")]:
         path.unlink()
@@ -150,12 +151,8 @@ def _run(command_line: list[str], out: Path, resample: list[str]) -> None:
     full = [sys.executable, "-m", fairseq_main.__module__, *resample, *command_line]
     with open(out / LOG, "a", encoding="utf-8") as log:
         log.write(f"$ fairseq-train {shlex.join(command_line)}\n")
-        with subprocess.Popen(
-            full,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            preexec_fn=die_with_parent,
+        with start_child(
+            full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
         ) as process:
             if process.stdout is not None:
                 _follow(process.stdout, log, _maximum(command_line))

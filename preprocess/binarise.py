@@ -2,7 +2,7 @@
 
 import shutil
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -75,15 +75,21 @@ def number_type(numbers: dict[str, int]) -> np.dtype[Any]:
     return np.dtype(np.uint16 if len(numbers) < 65500 else np.int32)
 
 
-def index_lines(
-    lines: list[str], numbers: dict[str, int], dtype: np.dtype[Any]
+def indexer(
+    numbers: dict[str, int],
+) -> Callable[[list[str]], tuple[bytes, NDArray[np.int32]]]:
+    """A function from lines of subwords to their numbers, each line with `</s>`, and lengths."""
+    table, dtype = {**numbers, "\0": _LINE_END}, number_type(numbers)
+    return lambda lines: _numbers(lines, table, dtype)
+
+
+def _numbers(
+    lines: list[str], table: dict[str, int], dtype: np.dtype[Any]
 ) -> tuple[bytes, NDArray[np.int32]]:
-    """The numbers of lines of subwords, each with `</s>` at its end, and their lengths."""
     # All words of the block in one go, with NUL, which the reader drops, for the line ends. White
     # space of any kind separates words, as for fairseq.
     words = " \0 ".join([*lines, ""]).split()
-    ends_too = {**numbers, "\0": _LINE_END}
-    found = np.fromiter(map(ends_too.get, words, repeat(_UNK)), np.int32, len(words))
+    found = np.fromiter(map(table.get, words, repeat(_UNK)), np.int32, len(words))
     ends = np.flatnonzero(found == _LINE_END)
     found[ends] = _EOS
     return found.astype(dtype).tobytes(), np.diff(ends, prepend=-1).astype(np.int32)
@@ -102,10 +108,7 @@ def binarise(subwords: Path, out: Path, workers: int | None = None) -> None:
     """
     src, tgt = languages(subwords)
     numbers = read_dictionary(subwords / DICTIONARY)
-    dtype = number_type(numbers)
-
-    def look_up(lines: list[str]) -> tuple[bytes, NDArray[np.int32]]:
-        return index_lines(lines, numbers, dtype)
+    look_up, dtype = indexer(numbers), number_type(numbers)
 
     write_languages(out, src, tgt)
     facts = {}

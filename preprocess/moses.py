@@ -33,8 +33,8 @@ _LOOKS_AROUND = re.compile("[.',]")
 # Two apostrophes that meet are one match for sacremoses, and at the start of a line none: then
 # the whole line is asked for.
 _NEEDS_LINE = re.compile("' '|^[,']")
-# Neighbours that stay as they are, by what they are to the rules.
 _CACHE_WORDS = 1_000_000
+# Neighbours that stay as they are, by what they are to the rules.
 _BEFORE, _AFTER = "A ", {"lower": " a", "digit": " 1", "other": " A", "end": ""}
 
 # Languages of which at most one line in twenty comes back changed, as preprocess/README.md shows.

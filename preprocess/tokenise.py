@@ -22,7 +22,6 @@ from preprocess.bitext import SETS, languages, write_languages
 from preprocess.normalise import Normaliser, read_steps, steps_by_language, write_steps
 
 _Step = tuple[Callable[[str], str], Callable[[str], str]]  # there and back
-# sacremoses takes a third of a second to import, so only where it is needed.
 STEPS = ("lowercase", "punctuation", "tokenise", "truecase")
 TOKENISATION = "tokenise.json"
 _SAMPLE = 1000
@@ -69,6 +68,7 @@ class Tokenisation:
         return self._ready[language]
 
     def _step(self, name: str, language: str) -> _Step:
+        # sacremoses takes a third of a second to import: only where it is needed.
         from preprocess.moses import Tokeniser, Truecaser, punctuation_normaliser
 
         if name == "lowercase":
@@ -103,8 +103,8 @@ def tokenise(
     """Tokenise all sets, as sacremoses does, and keep how; decoding undoes it.
 
     Steps are taken in the order given: `lowercase`; `punctuation` (Moses' normalize-punctuation,
-    which cannot be undone, and spoils letters such as ’); `tokenise`; `truecase`,
-    learnt from train, which comes last. The files of an earlier stage, and with them the
+    which cannot be undone, and spoils letters such as ’); `tokenise`; `truecase`, which is
+    learnt from train and comes last. The files of an earlier stage, and with them the
     references, stay as they are. Without steps, languages are tokenised for which the inverse
     was seen to lose next to nothing; preprocess/README.md has the table.
 
@@ -137,9 +137,7 @@ def tokenise(
     facts = {}
     for language, names in chosen.items():
         if "truecase" in names:
-            before = Tokenisation(
-                {**settings, "steps": {language: names[:-1]}}, out
-            )  # fmt: skip
+            before = Tokenisation({**settings, "steps": {language: names[:-1]}}, out)
             _learn_case(bitext, language, shape[language], before, out, workers)
 
         def apply(
@@ -147,9 +145,9 @@ def tokenise(
         ) -> str:
             return "".join(tokenisation.apply(form(line), language) + "\n" for line in lines)
 
+        tokenisation.apply("", language)  # loads what all workers then share
         for name in SETS:
             file = f"{name}.{language}"
-            tokenisation.apply("", language)  # loads what all workers then share
             blocks = parallel_map(apply, read_blocks(bitext / file), workers)
             shown = progress(blocks, f"tokenising {file}", "blocks")
             write_blocks(out / file, shown)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import RecipeError
 from pipeline.lines import read_blocks
 from pipeline.parallel import parallel_map
-from preprocess.binarise import index_lines, number_type, read_dictionary, write_indexed
+from preprocess.binarise import indexer, number_type, read_dictionary, write_indexed
 from preprocess.bitext import languages
 from preprocess.codec import Codec
 from preprocess.subword import DICTIONARY
@@ -37,7 +37,7 @@ def write_epoch(subwords: Path, out: Path, sampling: float, seed: int, epoch: in
             "preprocess.subword with --sampled true"
         )
     numbers = read_dictionary(subwords / DICTIONARY)
-    dtype = number_type(numbers)
+    look_up, dtype = indexer(numbers), number_type(numbers)
     src, tgt = languages(subwords)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -46,7 +46,7 @@ def write_epoch(subwords: Path, out: Path, sampling: float, seed: int, epoch: in
         state = np.random.SeedSequence([seed, epoch, side, place]).generate_state(1)
         text = [codec.decode(line.split(" ")) for line in lines]
         cut = codec.sample(text, (src, tgt)[side], sampling, int(state[0]))
-        return index_lines([" ".join(pieces) for pieces in cut], numbers, dtype)
+        return look_up([" ".join(pieces) for pieces in cut])
 
     for side, language in enumerate((src, tgt)):
         blocks = read_blocks(subwords / f"train.{language}")

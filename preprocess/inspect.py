@@ -125,7 +125,7 @@ def describe(measures: Measures, codes: Sequence[str]) -> dict[str, Any]:
     }  # fmt: skip
     if len(measures.sides) == 1:
         return result
-    agreed = agreement(*(_signs(side) for side in measures.sides))
+    agreed = agreement(*(signs(side) for side in measures.sides))
     hashes = [side.row("hash") for side in measures.sides]
     sources, pairs = distinct_pairs(*hashes)
     result["pairs"] = {
@@ -159,7 +159,8 @@ def _describe_side(side: SideMeasures) -> dict[str, Any]:
     }
 
 
-def _signs(side: SideMeasures) -> NDArray[np.float32]:
+def signs(side: SideMeasures) -> NDArray[np.float32]:
+    """The signs of a shift, as (signs, lines); see preprocess.shifts."""
     return np.stack([side.row(name).astype(np.float32) for name in ("length", "numbers", "last")])
 
 

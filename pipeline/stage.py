@@ -29,6 +29,7 @@ from pipeline.launch import die_with_parent, start_child
 from pipeline.manifest import (
     FACTS,
     REPOSITORY,
+    UNFINISHED,
     Manifest,
     directory_records,
     file_record,
@@ -41,8 +42,8 @@ _DISTRIBUTIONS = {"yaml": "PyYAML", "sklearn": "scikit-learn", "fairseq": "ve-fa
 # These only parse arguments, draw and report: their version cannot change what a stage makes.
 _HARMLESS = {"jsonargparse", "tqdm", "matplotlib"}
 
-# Exit code of `--mode list` for a stage that would run.
-WOULD_RUN = 10
+# Exit codes: of `--mode list` for a stage that would run, and of one that was told to stop.
+WOULD_RUN, STOPPED = 10, 11
 
 
 class Stage:
@@ -131,12 +132,13 @@ class Stage:
             reasons = [damage]
         return reasons
 
-    def run(self, keep_partial: bool) -> None:
-        """Run the command in `out.partial`, then rename that to `out`.
+    def run(self, keep_partial: bool, force: bool = False) -> bool:
+        """Run the command in `out.partial`, then rename that to `out`; False if it was stopped.
 
         `keep_partial` says that the command can go on in the partial directory of an earlier run
-        with the same key; otherwise an old one is deleted. Raises RecipeError if it fails, and
-        rather than replace a directory that no stage made.
+        with the same key; otherwise an old one is deleted. Raises RecipeError if it fails, rather
+        than replace a directory that no stage made, and, without `force`, rather than throw away
+        a partial directory with another key that could have been finished.
         """
         if self.out.exists() and Manifest.read(self.out) is None:
             raise RecipeError(
@@ -147,17 +149,25 @@ class Stage:
         key_file = self.partial.with_name(self.partial.name + ".key")
         if self.partial.exists():
             try:
-                resume = keep_partial and json.loads(key_file.read_text()) == key
+                before = json.loads(key_file.read_text()) if keep_partial else None
             except (OSError, ValueError):
-                resume = False
-            if resume:
-                print("    goes on where it was interrupted")
+                before = None
+            if before == key and not force:
+                print("    goes on where it was interrupted", flush=True)
+            elif before and not force:
+                raise RecipeError(
+                    f"{self.partial} holds the unfinished work of a run with other settings: "
+                    f"{'; '.join(_differences(before, key))}. Take the change back to go on with "
+                    f"it, or give --force {self.number} to start anew"
+                )
             else:
                 shutil.rmtree(self.partial)
         self.partial.mkdir(parents=True, exist_ok=True)
         key_file.write_text(json.dumps(key))
         started, clock = datetime.datetime.now().astimezone(), time.monotonic()
         self._execute()
+        if (self.partial / UNFINISHED).exists():
+            return False
         facts_file = self.partial / FACTS
         facts = json.loads(facts_file.read_text("utf-8")) if facts_file.exists() else {}
         facts_file.unlink(missing_ok=True)
@@ -191,6 +201,7 @@ class Stage:
         key_file.unlink(missing_ok=True)
         took, memory = manifest.seconds, manifest.peak_memory_bytes / 2**20
         print(f"    done in {took:,.1f} s, at most {memory:,.0f} MiB of memory")
+        return True
 
     def _replace(self) -> None:
         old = self.out.with_name(self.out.name + ".old")
@@ -221,7 +232,10 @@ class Stage:
                 )
             except OSError as error:
                 raise RecipeError(f"cannot start {command[0]}: {error.strerror}") from error
-            previous = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+            previous = {
+                number: signal.signal(number, lambda *_: child.terminate())
+                for number in (signal.SIGTERM, signal.SIGUSR1)
+            }
             try:
                 if child.stdout is not None:
                     _copy(child.stdout, log)
@@ -229,7 +243,8 @@ class Stage:
             except KeyboardInterrupt:  # the child has it too, and may be saving its state
                 child.wait(timeout=30)
                 raise
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
         if code != 0:
             raise RecipeError(self._failure(code))
 
@@ -334,6 +349,8 @@ def _options(command: list[str]) -> dict[str, str]:
 def main() -> int:
     """Run, list or print one stage, as `recipes/stages.sh` asks."""
     die_with_parent()
+    # A shell lets what it starts in the background ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -367,7 +384,8 @@ def main() -> int:
             print(f"{heading}: up to date", flush=True)
             return 0
         print(f"{heading}\n    runs because: {'; '.join(reasons)}", flush=True)
-        stage.run(options.resume)
+        if not stage.run(options.resume, options.force):
+            return STOPPED
     except RecipeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -110,13 +110,29 @@ stage() {
     [[ $_mode != run ]] && arguments+=(--mode "$_mode")
     # --list: whatever depends on a stage that would run, will run too.
     [[ $_mode == list ]] && arguments+=(--stale ${_stale[@]+"${_stale[@]}"})
-    "$python" -m pipeline.stage "$number" "$title" --exp "$exp" "${arguments[@]}" -- "$@" ||
-        status=$?
+    "$python" -m pipeline.stage "$number" "$title" --exp "$exp" "${arguments[@]}" -- "$@" &
+    _await $! || status=$?
     case $status in
     0) ;;
     10) _stale+=("$out") ;;
+    11) exit 0 ;; # told to stop: a scheduler that starts the recipe again gets the rest
     *) exit "$status" ;;
     esac
+}
+
+# Wait for a stage. Bash hears signals only while it waits: SIGTERM and SIGUSR1, with which a
+# scheduler asks for the machine, are passed on; Ctrl-C the stage has got already.
+_await() {
+    local child=$1 status
+    trap : INT
+    trap 'kill -TERM $child 2>/dev/null || :' TERM USR1
+    while true; do
+        status=0
+        wait "$child" || status=$?
+        kill -0 "$child" 2>/dev/null || break
+    done
+    trap - INT TERM USR1
+    return "$status"
 }
 
 # results ARGUMENTS: at the end of a complete run, print scores, samples, times and what to do next.

@@ -1,5 +1,6 @@
 """Training text that is cut anew in each epoch: really anew, always the same, and never dev."""
 
+import json
 import re
 import subprocess
 import sys
@@ -75,9 +76,15 @@ def test_a_dictionary_without_the_entries_is_refused(tmp_path: Path) -> None:
 def test_a_model_that_the_data_was_not_made_with_is_refused(cut: Path, tmp_path: Path) -> None:
     make_bitext(tmp_path / "in", train=PAIRS[:50])
     subword(tmp_path / "in", tmp_path / "other", vocab_size=40)
-    for directory, message in ((None, "needs --subwords"), (tmp_path / "other", "differ;")):
+    for directory, message in ((None, "need --subwords"), (tmp_path / "other", "differ;")):
         with pytest.raises(RecipeError, match=message):
-            train(cut / "binary", tmp_path / "out", {}, subwords=directory, sampling=0.1)
+            train(
+                cut / "binary",
+                tmp_path / "out",
+                {"arch": "transformer"},
+                subwords=directory,
+                sampling=0.1,
+            )
 
 
 def run(cut: Path, out: Path, updates: int) -> str:
@@ -86,10 +93,13 @@ def run(cut: Path, out: Path, updates: int) -> str:
                "decoder-ffn-embed-dim": 16, "encoder-attention-heads": 2, "dropout": 0.1,
                "decoder-attention-heads": 2, "share-all-embeddings": True, "optimizer": "adam",
                "lr": 0.01, "max-tokens": 1500, "max-update": updates}  # fmt: skip
-    command_line = arguments(cut / "binary", out, options, seed=1, average_last=1)
-    resample = ["--resample", cut / "subword", "0.2", "1", out / "resampled"]
+    command_line = arguments(cut / "binary", out, options, {"seed": 1})
+    resample = [str(cut / "subword"), 0.2, 1, str(out / "resampled")]
+    out.mkdir(exist_ok=True)
+    (out / "fairseq.log").touch()
+    settings = json.dumps({"resample": resample, "out": str(out)})
     result = subprocess.run(
-        [sys.executable, "-m", "train.fairseq_main", *resample, *command_line],
+        [sys.executable, "-m", "train.fairseq_main", settings, *command_line],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout

@@ -43,14 +43,13 @@ def test_a_loss_without_smoothing_is_the_likelihood() -> None:
 
 
 @pytest.mark.slow
-def test_an_unknown_option_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    bitext.write_languages(tmp_path, "es", "ca")
+def test_an_unknown_option_is_refused_before_anything_starts(finished, tmp_path: Path) -> None:
     options = {"arch": "transformer", "encoder-layer": 3, "lr": 0.1}
     with pytest.raises(
         RecipeError, match=r"no option encoder-layer; did you mean encoder-layers\?"
     ):
-        train(tmp_path, tmp_path / "out", options)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["fairseq.log"]
+        train(finished.exp / "binary", tmp_path / "out", options)
+    assert not list((tmp_path / "out").glob("*.pt"))
 
 
 def test_lines_that_are_no_records() -> None:
@@ -61,13 +60,13 @@ def test_lines_that_are_no_records() -> None:
 def test_options_become_fairseq_s(tmp_path: Path) -> None:
     bitext.write_languages(tmp_path, "es", "ca")
     options = {"lr": 0.004, "share_all_embeddings": True, "no-save": False, "patience": None}
-    line = arguments(tmp_path, tmp_path / "o", options, seed=7, average_last=3)
+    line = arguments(tmp_path, tmp_path / "o", options, {"seed": 7})
     assert line[0] == str(tmp_path)
     assert {"--lr=0.004", "--share-all-embeddings", "--seed=7", "--source-lang=es"} <= set(line)
     assert "--required-batch-size-multiple=1" in line
     assert not any("no-save" in word or "patience" in word for word in line)
     with pytest.raises(RecipeError, match="seed is set by"):
-        arguments(tmp_path, tmp_path / "o", {"seed": 3}, seed=7, average_last=3)
+        arguments(tmp_path, tmp_path / "o", {"seed": 3}, {"seed": 7})
 
 
 def save(path: Path, value: float) -> None:

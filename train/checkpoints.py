@@ -14,6 +14,7 @@ import torch
 from pipeline.errors import RecipeError
 
 LAST = "checkpoint_last.pt"
+_BEST = re.compile(r"checkpoint\.best_\w+_(-?\d+\.\d+)\.pt")
 _NUMBERED = re.compile(r"checkpoint_\d+_(\d+)\.pt")
 
 
@@ -40,6 +41,21 @@ def numbered(directory: Path) -> list[Path]:
         if (match := _NUMBERED.fullmatch(path.name)) and is_whole(path)
     ]
     return [path for _, path in sorted(found)]
+
+
+def best(directory: Path, maximise: bool) -> list[Path]:
+    """The checkpoints that fairseq kept for their dev score and that are whole, best first."""
+    found = [
+        (float(match[1]), path)
+        for path in directory.glob("checkpoint.best_*.pt")
+        if (match := _BEST.fullmatch(path.name)) and is_whole(path)
+    ]
+    return [path for _, path in sorted(found, reverse=maximise)]
+
+
+def updates_of(path: Path) -> int:
+    """After how many updates a checkpoint was saved."""
+    return int(load(path)["optimizer_history"][-1]["num_updates"])
 
 
 def is_whole(path: Path) -> bool:

@@ -16,6 +16,11 @@ class Curves:
     train: dict[int, Record]
     valid: dict[int, Record]
 
+    @property
+    def seconds(self) -> float:
+        """Time in training, validation included; fairseq's clock goes on where it was resumed."""
+        return max((record.get("wall", 0.0) for record in self.train.values()), default=0.0)
+
 
 def parse_record(line: str) -> tuple[str, Record] | None:
     """(kind, record) of a line of fairseq's log, if it is one of its JSON records.

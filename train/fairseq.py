@@ -1,13 +1,17 @@
-"""Train a fairseq model: progress, resuming, averaging and a record around fairseq-train."""
+"""Train a model with fairseq: progress, resuming, averaging and a record around fairseq-train."""
 
+import json
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -16,18 +20,23 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.launch import start_child
 from pipeline.lines import read_lines
-from pipeline.manifest import note, write_json
+from pipeline.manifest import UNFINISHED, note, write_json
+from pipeline.parallel import cores
 from pipeline.progress import on_terminal
 from preprocess.bitext import languages
 from preprocess.subword import DICTIONARY
-from train.checkpoints import average, load, mend_last, numbered
+from train import presets
+from train.checkpoints import LAST, average, best, mend_last, numbered, updates_of
 from train.curves import parse_record, plot, read_curves
+from train.data import check_data, check_parent, number_of_pairs
 from train.fairseq_main import main as fairseq_main
+from train.stopping import LOG, unfinished
+from train.trouble import DivergenceWatch, explain
 
-CHECKPOINT, LOG, RESAMPLED = "checkpoint.pt", "fairseq.log", "resampled"
+CHECKPOINT, RESAMPLED, SETTINGS = "checkpoint.pt", "resampled", "settings.json"
 
 # Memory that was freed is kept for the next update and asked for in large pages: glibc otherwise
-# gives it back to the kernel, which has to clear it each time. It saves a fifth of the time.
+# gives it back to the kernel, which has to clear it each time.
 _MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:" \
           "glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456"  # fmt: skip
 
@@ -43,29 +52,23 @@ _OURS = {
     "no-progress-bar": "",
 }
 
+_DICTIONARY_SIZE = re.compile(r"\[\w[\w-]*\] dictionary: (\d+) types")
 
-def arguments(
-    data: Path, out: Path, options: dict[str, Any], seed: int, average_last: int
-) -> list[str]:
+
+def arguments(data: Path, out: Path, options: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     """The command line of fairseq-train for these settings.
 
     `options` are fairseq's own, by name without `--`; true stands for a flag, false and null
-    leave it out. Raises RecipeError for an option that the wrapper sets itself.
+    leave it out. `ours` are those that the wrapper sets. Raises RecipeError for an option in both.
     """
     src, tgt = languages(data)
     given = {name.replace("_", "-"): value for name, value in options.items()}
-    ours = {
-        **_OURS,
-        "source-lang": src,
-        "target-lang": tgt,
-        "save-dir": str(out),
-        "seed": str(seed),
-        "keep-interval-updates": str(average_last),
-    }
-    if clash := sorted(given.keys() & ours.keys()):
+    fixed = {**_OURS, "source-lang": src, "target-lang": tgt, "save-dir": str(out),
+             "tensorboard-logdir": str(out / "tensorboard"), **ours}  # fmt: skip
+    if clash := sorted(given.keys() & fixed.keys()):
         raise RecipeError(f"{clash[0]} is set by train.fairseq itself; take it out of the options")
     result = [str(data)]
-    for name, value in [*given.items(), *ours.items()]:
+    for name, value in [*given.items(), *fixed.items()]:
         if value is True or value == "":
             result.append(f"--{name}")
         elif value is not None and value is not False:
@@ -76,16 +79,24 @@ def arguments(
 def train(
     data: Path,
     out: Path,
-    options: dict[str, Any],
+    options: dict[str, Any] | None = None,
+    preset: presets.Name | None = None,
     seed: int = 1,
     average_last: int = 3,
+    average_best: int = 0,
+    stop_on: Literal["loss", "bleu", "chrf"] = "loss",
+    minutes: float | None = None,
     subwords: Path | None = None,
     sampling: float = 0.0,
+    amp: Literal["none", "bf16", "fp16"] = "none",
+    processes: int | None = None,
+    cpu_threads: int | None = None,
 ) -> None:
-    """Train a model with fairseq and average its last checkpoints.
+    """Train a model with fairseq and average some of its checkpoints.
 
     Writes checkpoint.pt (the average, for decode.export), fairseq.log, train.json with the
-    curves, and loss.png. Run again after a kill, it goes on from the last whole checkpoint.
+    curves, loss.png, and tensorboard/. Run again after a kill, it goes on from the last whole
+    checkpoint. SIGTERM, SIGUSR1 and Ctrl-C end it after the update it is at, with a checkpoint.
 
     Example: python -m train.fairseq --data exp/binary --out exp/train
     --config recipes/quickstart/conf/train.yaml --seed 2 --options.max-update 400
@@ -93,26 +104,63 @@ def train(
     Args:
         data: directory that preprocess.binarise made.
         out: directory for the checkpoint and the record.
-        options: options of fairseq-train, by name without the two dashes.
+        options: options of fairseq-train, by name without the two dashes; they go before those of
+            the preset.
+        preset: settings from the literature for so much text (train/presets); chosen by the
+            number of pairs if neither this nor options are given.
         seed: seed of the parameters, the order of the batches and dropout.
         average_last: number of checkpoints to average, each save-interval-updates apart.
-        subwords: directory of preprocess.subword that `data` was made from, for `sampling`.
+        average_best: average as many checkpoints with the best dev score instead.
+        stop_on: what patience waits for, and average_best goes by: dev loss, or BLEU or chrF of
+            dev, detokenised (greedy search; needs --subwords).
+        minutes: end after so much time in training, as well as after max-update.
+        subwords: directory of preprocess.subword that `data` was made from, for `sampling` and
+            `stop_on`.
         sampling: cut train anew in every epoch; BPE-dropout's probability (0.1), or a unigram
             model's exponent (0.2). 0 trains on the same subwords in every epoch.
+        amp: number format for a GPU: half as much memory, and more speed.
+        processes: on so many GPUs, or in so many processes on the CPU (default: every GPU, or 1).
+        cpu_threads: threads of a process on the CPU (default: the cores, shared among them).
 
     """
-    resample: list[str] = []
+    if options is None or preset:
+        preset = preset or presets.for_pairs(number_of_pairs(data))
+        base = presets.load(preset)
+        options = {**base.pop("options"), **(options or {})}
+        average_last = base.get("average_last", average_last)
+        print(f"preset {preset}: {presets.describe(preset)}")
+    processes = processes or max(1, torch.cuda.device_count())
+    check_data(data)
+    check_parent(data, options)
+    settings: dict[str, Any] = {"out": str(out), "cpu_threads": cpu_threads}
+    if sampling or stop_on != "loss":
+        _check_subwords(data, subwords)
     if sampling:
-        _check_sampling(data, subwords, options)
-        resample = ["--resample", str(subwords), str(sampling), str(seed), str(out / RESAMPLED)]
+        settings["resample"] = [str(subwords), sampling, seed, str(out / RESAMPLED)]
+    ours = {"seed": seed, "keep-interval-updates": average_last, **_devices(processes, amp)}
+    if minutes:
+        ours["stop-time-hours"] = minutes / 60
+    if stop_on != "loss":
+        settings["dev_score"] = {"subwords": str(subwords), "data": str(data), "metric": stop_on}
+        ours |= {"best-checkpoint-metric": stop_on, "maximize-best-checkpoint-metric": True}
+    if average_best:
+        ours["keep-best-checkpoints"] = average_best
+    command_line = arguments(data, out, options, ours)
     out.mkdir(parents=True, exist_ok=True)
-    command_line = arguments(data, out, options, seed, average_last)
+    _refuse_changes(out, {**options, **ours, "sampling": sampling})
     if not (out / CHECKPOINT).exists():  # else an earlier run was killed while tidying up
         mend_last(out)
-        _run(command_line, out, resample)
-        _finish(out, options, seed, average_last, command_line)
-    for path in [*out.glob("checkpoint_*.pt"), *out.glob("*.partial")]:
-        path.unlink()
+        (out / UNFINISHED).unlink(missing_ok=True)
+        for side, language in zip(("encoder", "decoder"), languages(data), strict=True):
+            shutil.copyfile(data / f"dict.{language}.txt", out / f"dict.{side}.txt")
+        _run(command_line, out, settings, processes, cpu_threads)
+        if (updates := unfinished(out)) is not None:
+            print(f"stopped when told to, after {updates:,} updates; run it again to go on")
+            return
+        _finish(out, options, seed, average_last, average_best, command_line)
+    for pattern in ("checkpoint_*.pt", "checkpoint.best_*.pt", "*.partial", SETTINGS):
+        for path in out.glob(pattern):
+            path.unlink()
     shutil.rmtree(out / RESAMPLED, ignore_errors=True)
     # The log's times differ from run to run; what a later stage reads is the checkpoint.
     summary = read_curves(read_lines(out / LOG))
@@ -120,56 +168,139 @@ def train(
     note(
         out,
         seed=seed,
+        preset=preset,
         options=options,
         average_last=average_last,
+        average_best=average_best,
+        stop_on=stop_on,
         sampling=sampling,
         updates=max(summary.train, default=0),
         dev_perplexity=last[0].get("valid_ppl"),
         target_tokens_per_second=_median_speed(summary.train.values()),
+        training_minutes=round(summary.seconds / 60, 2),
     )
 
 
-def _check_sampling(data: Path, subwords: Path | None, options: dict[str, Any]) -> None:
-    """Refuse to cut train anew with a model that the data was not made with."""
+def _devices(processes: int, amp: str) -> dict[str, Any]:
+    """Options of fairseq-train for so many processes and a number format."""
+    gpus = torch.cuda.device_count()
+    if amp != "none" and not gpus:
+        raise RecipeError(f"amp={amp} is for GPUs, and there is none; on a CPU it is much slower")
+    if gpus and processes > gpus:
+        raise RecipeError(f"{processes} processes need as many GPUs, and there are {gpus}")
+    options: dict[str, Any] = {} if amp == "none" else {amp: True}
+    if processes > 1:
+        options |= {
+            "distributed-world-size": processes,
+            "distributed-init-method": "env://",
+            "distributed-no-spawn": True,
+            "distributed-backend": "nccl" if gpus else "gloo",
+            "ddp-backend": "pytorch_ddp" if gpus else "legacy_ddp",
+        }
+    elif gpus:
+        options["distributed-world-size"] = 1
+    return options
+
+
+def _refuse_changes(out: Path, settings: dict[str, Any]) -> None:
+    """Keep the settings with an unfinished training, which may not go on with others."""
+    path, now = out / SETTINGS, {name: str(value) for name, value in settings.items()}
+    if path.exists() and any(out.glob("checkpoint*.pt")):
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changes = [
+            f"{name} from {before.get(name, 'unset')} to {now.get(name, 'unset')}"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+        if changes:
+            raise RecipeError(
+                f"{out} holds a training that was begun with other settings: {'; '.join(changes)}. "
+                "Take the change back to go on with it, or delete the directory to start anew"
+            )
+    write_json(path, now)
+
+
+def _check_subwords(data: Path, subwords: Path | None) -> None:
+    """Refuse a subword model that the data was not made with."""
     if not subwords:
-        raise RecipeError("sampling needs --subwords, the directory that the data was made from")
+        raise RecipeError(
+            "sampling and stop_on need --subwords, the directory that the data was made from"
+        )
     for language in languages(data):
         path = data / f"dict.{language}.txt"
         if path.read_bytes() != (subwords / DICTIONARY).read_bytes():
             raise RecipeError(
-                f"{path} and {subwords / DICTIONARY} differ; sampling needs the directory that "
-                "the data was made from"
+                f"{path} and {subwords / DICTIONARY} differ; give the directory that the data was "
+                "made from as --subwords"
             )
-    # Beyond one device fairseq starts processes that would not know of it.
-    if torch.cuda.device_count() > 1 and options.get("distributed-world-size") != 1:
-        raise RecipeError(
-            "sampling works on one device; set CUDA_VISIBLE_DEVICES=0, or distributed-world-size: "
-            "1 among the options"
-        )
 
 
-def _run(command_line: list[str], out: Path, resample: list[str]) -> None:
+def _run(
+    command_line: list[str],
+    out: Path,
+    settings: dict[str, Any],
+    processes: int,
+    cpu_threads: int | None,
+) -> None:
     environment = dict(os.environ)
     # A spinning thread takes the core that another process needs: speed falls to a third.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environment.setdefault("GLIBC_TUNABLES", _MALLOC)
+    environment["OMP_NUM_THREADS"] = str(cpu_threads or max(1, cores() // processes))
+    start = [sys.executable, "-m"]
+    if processes > 1:
+        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+                  "--tee=1", "-m"]  # fmt: skip
     # Named by an import, so that the stage depends on its code.
-    full = [sys.executable, "-m", fairseq_main.__module__, *resample, *command_line]
+    full = [*start, fairseq_main.__module__, json.dumps(settings), *command_line]
+    diverged = None
     with open(out / LOG, "a", encoding="utf-8") as log:
         log.write(f"$ fairseq-train {shlex.join(command_line)}\n")
-        with start_child(
-            full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-        ) as process:
+        with (
+            start_child(
+                full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+            ) as process,
+            _passed_on(process) as signals,
+        ):
             if process.stdout is not None:
-                _follow(process.stdout, log, _maximum(command_line))
-    if process.returncode:
-        tail = [line for line in read_lines(out / LOG) if line.strip()][-5:]
-        if tail[-1].startswith("error: "):
-            raise RecipeError(tail[-1].removeprefix("error: "))
+                diverged = _follow(process, process.stdout, log, _maximum(command_line))
+            process.wait()
+    if diverged:
+        raise RecipeError(diverged)
+    if signal.SIGINT in signals:
+        raise KeyboardInterrupt
+    if process.returncode and unfinished(out) is None:
+        tail = [line for line in read_lines(out / LOG) if line.strip()][-40:]
+        if cause := explain(tail, process.returncode):
+            raise RecipeError(f"{cause} (log: {out / LOG})")
         raise RecipeError(
             f"fairseq-train ended with exit code {process.returncode}; "
-            f"see {out / LOG}, which ends with:\n" + "\n".join(tail)
+            f"see {out / LOG}, which ends with:\n" + "\n".join(tail[-5:])
         )
+
+
+@contextmanager
+def _passed_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
+    """Ask the training to stop when we are; a second Ctrl-C ends it at once."""
+    received: list[int] = []
+
+    def hear(number: int, _: Any) -> None:
+        if number == signal.SIGINT and received:
+            process.kill()
+        received.append(number)
+        process.terminate()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    previous = {
+        number: signal.signal(number, hear)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _maximum(command_line: list[str]) -> int | None:
@@ -179,8 +310,10 @@ def _maximum(command_line: list[str]) -> int | None:
     return None
 
 
-def _follow(stream: IO[bytes], log: IO[str], total: int | None) -> None:
-    """Copy fairseq's output to the log, and draw a progress bar from its records."""
+def _follow(
+    process: "subprocess.Popen[bytes]", stream: IO[bytes], log: IO[str], total: int | None
+) -> str | None:
+    """Copy fairseq's output to the log and draw a progress bar; a sentence if it diverged."""
     bar = tqdm(
         desc="training",
         unit=" updates",
@@ -188,42 +321,58 @@ def _follow(stream: IO[bytes], log: IO[str], total: int | None) -> None:
         mininterval=0.5 if on_terminal() else 30,
         ascii=not on_terminal(),
     )
-    shown: dict[str, str] = {}
+    dev, watch, diverged = "", None, None
     with bar:
         for raw in stream:
             line = raw.decode("utf-8", "replace").rstrip("\n")
             log.write(line + "\n")
             log.flush()
+            if words := _DICTIONARY_SIZE.search(line):
+                watch = DivergenceWatch(int(words[1]))
             parsed = parse_record(line)
             if not parsed:
                 continue
             kind, record = parsed
             if kind == "valid":
-                shown["dev"] = f"{record['valid_nll_loss']:.2f}"
+                scores = [f"{name} {record[f'valid_{name}']:.1f}" for name in ("bleu", "chrf")
+                          if f"valid_{name}" in record]  # fmt: skip
+                dev = ", ".join([f"{record['valid_nll_loss']:.2f}", *scores])
                 continue
-            shown = {
-                "loss": f"{record['nll_loss']:.2f}",
-                **({"dev": shown["dev"]} if "dev" in shown else {}),
-                "tokens/s": f"{record['wps']:,.0f}",
-            }
+            if watch and diverged is None and (diverged := watch.sees(record)):
+                process.terminate()
             done = int(record["num_updates"])
             if bar.n == 0 and done > 10:  # resumed: what was done before says nothing of speed
                 bar.initial = done
                 bar.last_print_n = bar.n = done
-            bar.set_postfix(shown, refresh=False)
+            shown = {"loss": f"{record['nll_loss']:.2f}", "dev": dev, "tokens/s":
+                     f"{record['wps']:,.0f}"}  # fmt: skip
+            bar.set_postfix({name: value for name, value in shown.items() if value}, refresh=False)
             bar.update(done - bar.n)
+    return diverged
 
 
 def _finish(
-    out: Path, options: dict[str, Any], seed: int, average_last: int, command_line: list[str]
+    out: Path,
+    options: dict[str, Any],
+    seed: int,
+    average_last: int,
+    average_best: int,
+    command_line: list[str],
 ) -> None:
     curves = read_curves(read_lines(out / LOG))
-    if not curves.train:
-        raise RecipeError(f"training ended after no update at all; see {out / LOG}")
-    newest = numbered(out)[-average_last:]
-    if not newest:
+    last = out / LAST
+    if not curves.train and not last.exists():
         raise RecipeError(
-            f"no checkpoint was saved in {max(curves.train)} updates; lower save-interval-updates"
+            "training ended after no update at all; with restore-file, the parent's epochs and "
+            f"best score may count as its own: use finetune-from-model (log: {out / LOG})"
+        )
+    chosen = best(out, maximise="--maximize-best-checkpoint-metric" in command_line)
+    chosen = chosen[:average_best] if average_best else numbered(out)[-average_last:]
+    if not chosen and last.exists():  # a budget that ended before the first interval
+        chosen = [last]
+    if not chosen:
+        raise RecipeError(
+            f"no checkpoint was saved in {max(curves.train)} updates; see {out / LOG}"
         )
     write_json(
         out / "train.json",
@@ -231,15 +380,18 @@ def _finish(
             "command": ["fairseq-train", *command_line],
             "options": options,
             "seed": seed,
-            "averaged": [path.name for path in newest],
+            "averaged": [path.name for path in chosen],
             "train": list(curves.train.values()),
             "valid": list(curves.valid.values()),
         },
     )
     plot(curves, out / "loss.png")
-    average(newest, out / CHECKPOINT)
-    updates = int(load(newest[-1])["optimizer_history"][-1]["num_updates"])
-    print(f"{updates:,} updates; averaged the last {len(newest)} checkpoints")
+    updates = max(updates_of(path) for path in [*chosen, *([last] if last.exists() else [])])
+    if not updates:
+        raise RecipeError(f"training ended after no update at all; see {out / LOG}")
+    average(chosen, out / CHECKPOINT)
+    kind = "best" if average_best else "last"
+    print(f"{updates:,} updates; averaged the {kind} {len(chosen)} checkpoints")
 
 
 def _median_speed(records: Iterable[dict[str, Any]]) -> int | None:

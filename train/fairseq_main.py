@@ -1,10 +1,12 @@
-"""Runs fairseq-train in a process of its own.
+"""Runs fairseq-train in a process of its own: python -m train.fairseq_main SETTINGS ARGUMENTS.
 
-python -m train.fairseq_main [--resample SUBWORDS SAMPLING SEED DIRECTORY] ARGUMENTS
+SETTINGS is a JSON object of what `train.fairseq` adds; ARGUMENTS are fairseq-train's.
 """
 
 import argparse
 import difflib
+import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 
 from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
-from train import fast, resample
+from train import dev_score, fast, resample, stopping
 
 
 def check_options(arguments: list[str]) -> None:
@@ -30,25 +32,34 @@ def check_options(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """fairseq-train, with what it needs to resume under a current torch."""
+    """fairseq-train, with what it needs under a current torch, and our additions."""
     die_with_parent()
+    settings = json.loads(sys.argv.pop(1))
+    stopping.listen()
     # fairseq's checkpoints hold an argparse.Namespace; allowing just that keeps torch's safe
     # unpickling, which TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD would turn off.
     torch.serialization.add_safe_globals([argparse.Namespace])
     # Adam's moments decay into denormal numbers, which are slow on a CPU.
     torch.set_flush_denormal(True)
+    if settings.get("cpu_threads"):
+        torch.set_num_threads(settings["cpu_threads"])
     from fairseq_cli.train import cli_main
 
-    if sys.argv[1] == "--resample":
-        subwords, sampling, seed, directory = sys.argv[2:6]
-        del sys.argv[1:6]
-        resample.install(Path(subwords), float(sampling), int(seed), Path(directory))
-    fast.install()
+    if "RANK" in os.environ:  # started by torchrun
+        sys.argv += [f"--distributed-rank={os.environ['RANK']}",
+                     f"--device-id={os.environ['LOCAL_RANK']}"]  # fmt: skip
     try:
         check_options(sys.argv[1:])
+        if settings.get("resample"):
+            subwords, sampling, seed, directory = settings["resample"]
+            resample.install(Path(subwords), sampling, seed, Path(directory))
+        if settings.get("dev_score"):
+            dev_score.install(**settings["dev_score"])
     except RecipeError as error:
         print(f"error: {error}")
         sys.exit(2)
+    fast.install()
+    stopping.install(Path(settings["out"]))
     cli_main()
 
 

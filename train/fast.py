@@ -75,7 +75,7 @@ def smoothed_loss(
     features: Tensor, weight: Tensor, target: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
     """(loss with label smoothing, loss without), summed over the tokens, in nats."""
-    loss, likelihood = _SmoothedLoss.apply(features, weight, target, epsilon)
+    loss, likelihood = _SmoothedLoss.apply(features, weight, target, epsilon)  # type: ignore[no-untyped-call]
     return loss, likelihood
 
 

@@ -1,0 +1,260 @@
+"""Whole trainings on the toy data: told to stop, killed, on two processes, stopped by a score."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY, Recipe
+from sacrebleu import corpus_chrf
+
+from decode.bundle import Bundle
+from decode.export import export
+from pipeline.errors import RecipeError
+from pipeline.lines import read_lines
+from train.checkpoints import load
+from train.curves import read_curves
+from train.fairseq import train
+
+pytestmark = pytest.mark.slow
+
+TOY: dict[str, Any] = yaml.safe_load((REPOSITORY / "tests" / "toy.yaml").read_text())["options"]
+# Long enough to be interrupted, with dropout, so that the random numbers matter.
+OPTIONS = {**TOY, "max-update": 60, "total-num-update": 60, "dropout": 0.1}
+
+
+@pytest.fixture(scope="module")
+def whole(finished: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "train"
+    train(finished.exp / "binary", out, OPTIONS, average_last=2)
+    return out
+
+
+def command(finished: Recipe, out: Path, *more: str) -> list[str]:
+    options = [f"--options.{name}={value}" for name, value in OPTIONS.items()]
+    data = str(finished.exp / "binary")
+    start = [sys.executable, "-m", "train.fairseq", "--data", data, "--out", str(out)]
+    return [*start, *options, "--average-last=2", *more]
+
+
+def parameters(out: Path) -> dict[str, torch.Tensor]:
+    return dict(load(out / "checkpoint.pt")["model"])
+
+
+def same(left: Path, right: Path) -> bool:
+    a, b = parameters(left), parameters(right)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def wait_for_update(out: Path, updates: int, process: "subprocess.Popen[str]") -> None:
+    log, deadline = out / "fairseq.log", time.monotonic() + 90
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "over before it could be stopped"
+        if log.exists() and max(read_curves(read_lines(log)).train, default=0) >= updates:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no update {updates} in 90 s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_told_to_stop_it_saves_and_goes_on_to_the_same_end(
+    finished: Recipe, whole: Path, tmp_path: Path, number: int
+) -> None:
+    out = tmp_path / "train"
+    process = subprocess.Popen(
+        command(finished, out),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_for_update(out, 10, process)
+    process.send_signal(number)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == (130 if number == signal.SIGINT else 0), output
+    updates = json.loads((out / "unfinished.json").read_text())["updates"]
+    assert 10 <= updates < 60 and not (out / "checkpoint.pt").exists()
+    if number != signal.SIGINT:
+        assert f"stopped when told to, after {updates} updates; run it again to go on" in output
+    subprocess.run(command(finished, out), check=True, capture_output=True)
+    assert f"@ {updates} updates" in (out / "fairseq.log").read_text()  # not from an earlier one
+    assert same(out, whole)
+
+
+def test_a_recipe_told_to_stop_ends_well_and_goes_on(tmp_path: Path) -> None:
+    recipe = Recipe(tmp_path)
+    start = recipe.command("--set", "updates=200", "--stop-stage", "5")
+    process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    partial = recipe.exp / "train.partial"
+    wait_for_update(partial, 10, process)
+    process.send_signal(signal.SIGUSR1)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert "stopped when told to" in output and not (recipe.exp / "train").exists()
+    # With another setting it would have to start anew, which nobody asked for.
+    refused = recipe.run("--set", "updates=200", "--set", "seed=2", "--stop-stage", "5", code=1)
+    assert "option --seed changed from 1 to 2" in refused and "--force 5" in refused
+    output = recipe.run("--set", "updates=200", "--stop-stage", "5")
+    assert "goes on where it was interrupted" in output and "200 updates" in output
+    assert not (recipe.exp / "train" / "unfinished.json").exists()
+
+
+def test_killed_at_random_moments_it_ends_the_same(
+    finished: Recipe, whole: Path, tmp_path: Path
+) -> None:
+    out, dice, kills = tmp_path / "train", random.Random(1), 0
+    while kills < int(os.environ.get("KILLS", "3")):
+        process = subprocess.Popen(
+            command(finished, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + dice.uniform(4, 9)
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+    assert kills
+    subprocess.run(command(finished, out), check=True, capture_output=True)
+    assert same(out, whole)
+    curves = [read_curves(read_lines(path / "fairseq.log")) for path in (out, whole)]
+    losses = [[r["valid_loss"] for r in curve.valid.values()] for curve in curves]
+    assert losses[0] == losses[1]
+
+
+def test_patience_survives_an_interruption(finished: Recipe, tmp_path: Path) -> None:
+    """fairseq forgets how long it has waited; with no update worth it, both end at the same."""
+    data = finished.exp / "binary"
+    options = {**OPTIONS, "lr": 1e-9, "patience": 4, "lr-scheduler": "fixed", "warmup-updates": 0}
+    del options["total-num-update"]
+    train(data, tmp_path / "whole", options)
+    train(data, tmp_path / "parts", {**options, "max-update": 30})
+    assert max(read_curves(read_lines(tmp_path / "whole" / "fairseq.log")).valid) < 60
+    # The same, cut after 30 updates as a kill would: without the last steps of train.fairseq.
+    parts = tmp_path / "cut"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train.fairseq", "--data", str(data), "--out", str(parts),
+         *(f"--options.{name}={value}" for name, value in options.items())],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    wait_for_update(parts, 20, process)
+    process.terminate()
+    process.wait(60)
+    assert (parts / "unfinished.json").exists()
+    train(data, parts, options)
+    ends = [
+        max(read_curves(read_lines(tmp_path / name / "fairseq.log")).valid)
+        for name in ("whole", "cut")
+    ]
+    assert ends[0] == ends[1]
+
+
+def test_other_settings_are_refused_for_an_unfinished_training(
+    finished: Recipe, tmp_path: Path
+) -> None:
+    out = tmp_path / "train"
+    process = subprocess.Popen(command(finished, out), stdout=subprocess.DEVNULL, text=True)
+    wait_for_update(out, 10, process)
+    process.terminate()
+    process.wait(60)
+    with pytest.raises(RecipeError, match=r"begun with other settings: lr from 0\.005 to 0\.1\."):
+        train(finished.exp / "binary", out, {**OPTIONS, "lr": 0.1}, average_last=2)
+
+
+def test_two_processes_reach_what_one_does_with_twice_the_batches(
+    finished: Recipe, tmp_path: Path
+) -> None:
+    options = {**TOY, "max-update": 12, "total-num-update": 60}
+    data = finished.exp / "binary"
+    train(data, tmp_path / "two", options, average_last=1, processes=2)
+    train(data, tmp_path / "one", {**options, "update-freq": 2}, average_last=1)
+    assert "distributed init (rank 1)" in (tmp_path / "two" / "fairseq.log").read_text()
+    two, one = parameters(tmp_path / "two"), parameters(tmp_path / "one")
+    start = load_start(finished, tmp_path, options)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=2e-4, rtol=1e-3)
+    moved = max(float((one[name] - start[name]).abs().max()) for name in one)
+    assert moved > 0.01  # else the comparison says nothing
+
+
+def load_start(
+    finished: Recipe, tmp_path: Path, options: dict[str, Any]
+) -> dict[str, torch.Tensor]:
+    """The parameters after an update that changes nothing."""
+    still = {**options, "max-update": 1, "lr": 1e-12, "save-interval-updates": 1}
+    train(finished.exp / "binary", tmp_path / "start", still, average_last=1)
+    return parameters(tmp_path / "start")
+
+
+def test_stopped_by_chrf_which_is_what_the_bundle_gets(finished: Recipe, tmp_path: Path) -> None:
+    data, subwords, out = finished.exp / "binary", finished.exp / "subword", tmp_path / "train"
+    train(data, out, OPTIONS, average_last=1, stop_on="chrf", subwords=subwords)
+    curves = read_curves(read_lines(out / "fairseq.log"))
+    assert "'best_checkpoint_metric': 'chrf'" in (out / "fairseq.log").read_text()
+    # The last checkpoint is the one before the end, at an interval; see what it scores by itself.
+    state = json.loads((out / "train.json").read_text())["averaged"]
+    updates = int(state[0].removesuffix(".pt").rsplit("_", 1)[1])
+    export(out / "checkpoint.pt", data, subwords, tmp_path / "bundle")
+    bundle = Bundle.load(tmp_path / "bundle")
+    clean = finished.exp / "clean"
+    hypotheses = bundle.translate(list(read_lines(clean / "dev.es")), beam=1)
+    expected = corpus_chrf(hypotheses, [list(read_lines(clean / "dev.ca"))]).score
+    assert curves.valid[updates]["valid_chrf"] == pytest.approx(expected, abs=0.05)
+    assert expected > 5
+
+
+def test_the_best_checkpoints_are_averaged(finished: Recipe, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    train(finished.exp / "binary", out, OPTIONS, average_best=2)
+    record = json.loads((out / "train.json").read_text())
+    losses = sorted(r["valid_loss"] for r in record["valid"])[:2]
+    names = [f"checkpoint.best_loss_{loss:.3f}" for loss in losses]
+    assert [name[: len(names[0])] for name in record["averaged"]] == names
+    assert not list(out.glob("checkpoint.best_*"))
+
+
+def test_a_diverging_training_is_stopped_and_explained(finished: Recipe, tmp_path: Path) -> None:
+    options = {**OPTIONS, "lr": 30, "warmup-updates": 1, "max-update": 5000, "patience": -1}
+    with pytest.raises(RecipeError, match=r"diverged: .* lower lr") as error:
+        train(finished.exp / "binary", tmp_path / "train", options)
+    assert "Traceback" not in str(error.value)
+
+
+def test_gradients_that_are_no_numbers(finished: Recipe, tmp_path: Path) -> None:
+    options = {**OPTIONS, "lr": 1e38, "warmup-updates": 1, "clip-norm": 0.0}
+    with pytest.raises(RecipeError, match=r"diverged"):
+        train(finished.exp / "binary", tmp_path / "train", options)
+
+
+def test_the_losses_are_plain_fairseq_s(finished: Recipe, tmp_path: Path) -> None:
+    """The same batches, parameters and random numbers: every update's loss is the same."""
+    options = {**OPTIONS, "max-update": 50, "dropout": 0.3}
+    train(finished.exp / "binary", tmp_path / "ours", options, average_last=1)
+    lines = list(read_lines(tmp_path / "ours" / "fairseq.log"))
+    words = json.loads((tmp_path / "ours" / "train.json").read_text())["command"][1:]
+    plain = [w for w in words if not w.startswith(("--save-dir", "--tensorboard"))]
+    script = (
+        "import argparse, torch; torch.serialization.add_safe_globals([argparse.Namespace]);"
+        "from fairseq_cli.train import cli_main; cli_main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, *plain, f"--save-dir={tmp_path / 'plain'}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ours, theirs = read_curves(lines), read_curves((result.stdout + result.stderr).split("\n"))
+    assert len(ours.train) == 5
+    for updates, record in theirs.train.items():
+        assert ours.train[updates]["loss"] == pytest.approx(record["loss"], rel=1e-3)
+        assert ours.train[updates]["gnorm"] == pytest.approx(record["gnorm"], rel=1e-2)
+    for updates, record in theirs.valid.items():
+        assert ours.valid[updates]["valid_loss"] == pytest.approx(record["valid_loss"], rel=1e-3)

@@ -152,7 +152,7 @@ class Stage:
                 before = json.loads(key_file.read_text()) if keep_partial else None
             except (OSError, ValueError):
                 before = None
-            if before == key and not force:
+            if before == key:
                 print("    goes on where it was interrupted", flush=True)
             elif before and not force:
                 raise RecipeError(

@@ -121,8 +121,12 @@ def test_a_half_made_directory_is_only_used_with_resume_and_the_same_key(exp: Pa
     out = str(exp / "out")
     assert run(exp, "out", "bash", "-c", script, out, "2", options=("--resume",)).returncode == 1
     changed = run(exp, "out", "bash", "-c", script, out, "3", options=("--resume",))
-    assert changed.returncode == 1  # another key: begun anew, one line
+    assert changed.returncode == 1  # another key: not thrown away unless one says so
+    assert "option (command) changed from" in changed.stderr and "--force 3" in changed.stderr
     assert (exp / "out.partial" / "n").read_text() == "x\n"
+    (exp / "out.partial" / "n").write_text("old\nwork\n")
+    run(exp, "out", "bash", "-c", script, out, "3", options=("--resume", "--force"))
+    assert (exp / "out.partial" / "n").read_text() == "x\n"  # begun anew
     assert run(exp, "out", "bash", "-c", script, out, "3", options=("--resume",)).returncode == 1
     final = run(exp, "out", "bash", "-c", script, out, "3", options=("--resume",))
     assert "goes on where it was interrupted" in final.stdout

@@ -133,7 +133,7 @@ def test_killed_at_random_moments_it_ends_the_same(
 
 
 def test_patience_survives_an_interruption(finished: Recipe, tmp_path: Path) -> None:
-    """fairseq forgets how long it has waited; with no update worth it, both end at the same."""
+    """Without an update that helps, both end after the same one; fairseq itself forgets."""
     data = finished.exp / "binary"
     options = {**OPTIONS, "lr": 1e-9, "patience": 4, "lr-scheduler": "fixed", "warmup-updates": 0}
     del options["total-num-update"]
@@ -171,29 +171,34 @@ def test_other_settings_are_refused_for_an_unfinished_training(
         train(finished.exp / "binary", out, {**OPTIONS, "lr": 0.1}, average_last=2)
 
 
-def test_two_processes_reach_what_one_does_with_twice_the_batches(
+def test_two_processes_stay_together_and_learn_what_one_does(
     finished: Recipe, tmp_path: Path
 ) -> None:
-    options = {**TOY, "max-update": 12, "total-num-update": 60}
+    options = {**OPTIONS, "max-update": 20}
     data = finished.exp / "binary"
     train(data, tmp_path / "two", options, average_last=1, processes=2)
     train(data, tmp_path / "one", {**options, "update-freq": 2}, average_last=1)
-    assert "distributed init (rank 1)" in (tmp_path / "two" / "fairseq.log").read_text()
-    two, one = parameters(tmp_path / "two"), parameters(tmp_path / "one")
-    start = load_start(finished, tmp_path, options)
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, atol=2e-4, rtol=1e-3)
-    moved = max(float((one[name] - start[name]).abs().max()) for name in one)
-    assert moved > 0.01  # else the comparison says nothing
-
-
-def load_start(
-    finished: Recipe, tmp_path: Path, options: dict[str, Any]
-) -> dict[str, torch.Tensor]:
-    """The parameters after an update that changes nothing."""
-    still = {**options, "max-update": 1, "lr": 1e-12, "save-interval-updates": 1}
-    train(finished.exp / "binary", tmp_path / "start", still, average_last=1)
-    return parameters(tmp_path / "start")
+    losses = [
+        [r["valid_loss"] for r in read_curves(read_lines(log)).valid.values()]
+        for log in (tmp_path / "two" / "fairseq.log", tmp_path / "one" / "fairseq.log")
+    ]
+    # Dropout differs between the two; batches, updates and learning rate do not.
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and len(losses[0]) == 4
+    # The same training once more, to see the parameters of both.
+    words = json.loads((tmp_path / "two" / "train.json").read_text())["command"][1:]
+    words = [word.replace(str(tmp_path / "two"), str(tmp_path / "again")) for word in words]
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "fairseq.log").touch()
+    settings = json.dumps({"out": str(tmp_path / "again")})
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+         str(REPOSITORY / "tests" / "ranks.py"), str(tmp_path), settings, *words],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    saved = load(tmp_path / "two" / "checkpoint.pt")["model"]
+    assert all(torch.equal(first[name], saved[name]) for name in saved)
 
 
 def test_stopped_by_chrf_which_is_what_the_bundle_gets(finished: Recipe, tmp_path: Path) -> None:
@@ -210,7 +215,7 @@ def test_stopped_by_chrf_which_is_what_the_bundle_gets(finished: Recipe, tmp_pat
     hypotheses = bundle.translate(list(read_lines(clean / "dev.es")), beam=1)
     expected = corpus_chrf(hypotheses, [list(read_lines(clean / "dev.ca"))]).score
     assert curves.valid[updates]["valid_chrf"] == pytest.approx(expected, abs=0.05)
-    assert expected > 5
+    assert expected > 1
 
 
 def test_the_best_checkpoints_are_averaged(finished: Recipe, tmp_path: Path) -> None:
@@ -232,7 +237,7 @@ def test_a_diverging_training_is_stopped_and_explained(finished: Recipe, tmp_pat
 
 def test_gradients_that_are_no_numbers(finished: Recipe, tmp_path: Path) -> None:
     options = {**OPTIONS, "lr": 1e38, "warmup-updates": 1, "clip-norm": 0.0}
-    with pytest.raises(RecipeError, match=r"diverged"):
+    with pytest.raises(RecipeError, match=r"no longer numbers: the training diverged; lower lr"):
         train(finished.exp / "binary", tmp_path / "train", options)
 
 

@@ -249,8 +249,7 @@ def _run(
     environment["OMP_NUM_THREADS"] = str(cpu_threads or max(1, cores() // processes))
     start = [sys.executable, "-m"]
     if processes > 1:
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
-                  "--tee=1", "-m"]  # fmt: skip
+        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     # Named by an import, so that the stage depends on its code.
     full = [*start, fairseq_main.__module__, json.dumps(settings), *command_line]
     diverged = None
@@ -270,7 +269,7 @@ def _run(
     if signal.SIGINT in signals:
         raise KeyboardInterrupt
     if process.returncode and unfinished(out) is None:
-        tail = [line for line in read_lines(out / LOG) if line.strip()][-40:]
+        tail = [line for line in read_lines(out / LOG) if line.strip()][-200:]
         if cause := explain(tail, process.returncode):
             raise RecipeError(f"{cause} (log: {out / LOG})")
         raise RecipeError(

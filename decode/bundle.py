@@ -67,6 +67,8 @@ class Bundle:
     codec: Codec
     translator: ctranslate2.Translator
     counts: Counts = field(default_factory=Counts)
+    # Off, outputs stay tokenised, as the scores of many papers want them.
+    detokenise: bool = True
 
     @staticmethod
     def load(directory: Path, threads: int | None = None) -> "Bundle":
@@ -144,7 +146,10 @@ class Bundle:
         for batch, limit, answers in waiting:
             for i, answer in zip(batch, answers, strict=True):
                 pieces = answer.result().hypotheses[0]
-                text = self.codec.restore(pieces, self.description.target_language)
+                if self.detokenise:
+                    text = self.codec.restore(pieces, self.description.target_language)
+                else:
+                    text = self.codec.decode(pieces)
                 results[i] = text, len(pieces) >= limit
         for i, (number, _) in enumerate(segments):
             yield number, *results[i]

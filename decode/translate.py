@@ -17,6 +17,7 @@ def translate(
     out: Path | None = None,
     beam: int = 5,
     threads: int | None = None,
+    detokenise: bool = True,
 ) -> None:
     """Translate text line by line: one output line per input line, blank for blank.
 
@@ -31,9 +32,12 @@ def translate(
         out: directory for hypotheses.txt and the counts (default: standard output).
         beam: number of hypotheses to follow; 1 is greedy search.
         threads: number of cores to use (default: all).
+        detokenise: false leaves the output as the model was trained on it, lowercased and
+            tokenised, for comparison with papers that score that.
 
     """
     model = Bundle.load(bundle, threads)
+    model.detokenise = detokenise
     if input is None:
         lines: Iterator[str] = read_stream(sys.stdin.buffer, "standard input")
         total = None

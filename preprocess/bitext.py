@@ -10,6 +10,14 @@ from pipeline.lines import read_bitext
 SETS = ("train", "dev", "test")
 
 
+def all_sets(directory: Path) -> list[str]:
+    """Names of the sets in a directory: train, dev, test, then any further test sets."""
+    src, tgt = languages(directory)
+    found = {path.name.removesuffix(f".{src}") for path in directory.glob(f"*.{src}")}
+    more = sorted(name for name in found - set(SETS) if (directory / f"{name}.{tgt}").exists())
+    return [*SETS, *more]
+
+
 def read_set(directory: Path, name: str, src: str, tgt: str) -> Iterator[tuple[str, str]]:
     """Yield the pairs of one set (`train`, `dev` or `test`)."""
     yield from read_bitext(directory / f"{name}.{src}", directory / f"{name}.{tgt}")

@@ -26,6 +26,7 @@ def fetch(
     test: str | None = None,
     dev_share: float = 0.03,
     test_share: float = 0.04,
+    more: dict[str, str] | None = None,
     lock: Path | None = None,
 ) -> None:
     """Fetch parallel text and write train, dev and test as one file a language.
@@ -48,6 +49,7 @@ def fetch(
         test: source of the test set, as for train.
         dev_share: part of the training text to split off for dev, if that is not given.
         test_share: part of the training text to split off for test, if that is not given.
+        more: sources of further test sets by name, as --more.test2017 'file:/t17.{lang}'.
         lock: JSON file of url and sha256: new urls are added, known ones must not have changed.
 
     """
@@ -70,11 +72,13 @@ def fetch(
         fetched = []
         pairs = fetcher.pairs(train, src, tgt, changes)
         _split(((squash([pair[0]])[0], *pair) for pair in pairs), shares, sets)
-    for name, source in (("dev", dev), ("test", test)):
+    for name, source in {"dev": dev, "test": test, **(more or {})}.items():
+        if source and name == "train":
+            raise RecipeError("--more.train: a further test set needs a name of its own")
         if source:
             sets[name] = list(fetcher.pairs(source, src, tgt, changes))
-    for name in SETS:
-        if not sets[name]:
+    for name, kept in sets.items():
+        if not kept:
             raise RecipeError(
                 f"the {name} set would be empty; give --{name}, or more text to split it from"
             )

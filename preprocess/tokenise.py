@@ -18,7 +18,7 @@ from pipeline.lines import read_blocks, write_blocks
 from pipeline.manifest import note, write_json
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
-from preprocess.bitext import SETS, languages, write_languages
+from preprocess.bitext import all_sets, languages, write_languages
 from preprocess.normalise import Normaliser, read_steps, steps_by_language, write_steps
 
 _Step = tuple[Callable[[str], str], Callable[[str], str]]  # there and back
@@ -146,7 +146,7 @@ def tokenise(
             return "".join(tokenisation.apply(form(line), language) + "\n" for line in lines)
 
         tokenisation.apply("", language)  # loads what all workers then share
-        for name in SETS:
+        for name in all_sets(bitext):
             file = f"{name}.{language}"
             blocks = parallel_map(apply, read_blocks(bitext / file), workers)
             shown = progress(blocks, f"tokenising {file}", "blocks")

@@ -137,20 +137,20 @@ _await() {
 
 # results ARGUMENTS: at the end of a complete run, print scores, samples, times and what to do next.
 results() {
-    [[ $_mode == run && -e $exp/score/scores.json ]] && ((_last == 999)) || return 0
+    [[ $_mode == run ]] && ((_last == 999)) || return 0
     "$python" -m score.report --exp "$exp" "$@"
-    local run=("$0") option
+    local run=("$0") option bundles=("$exp"/bundle*) scores=("$exp"/score*/scores.json)
     [[ $exp != "$recipe/exp" ]] && run+=(--exp-dir "$exp")
     for option in ${_set[@]+"${_set[@]}"}; do run+=(--set "$option"); done
     cat <<END
 
 Next:
   translate a sentence of your own:
-    echo "..." | $(printf '%q ' "$python" -m decode.translate --bundle "$exp/bundle")
+    echo "..." | $(printf '%q ' "$python" -m decode.translate --bundle "${bundles[0]}")
   train again, and what follows from it:
     $(printf '%q ' "${run[@]}" --force 5)
   see where the scores come from, down to the raw files:
-    $(printf '%q ' "$python" -m pipeline.manifest "$exp/score/scores.json")
+    $(printf '%q ' "$python" -m pipeline.manifest "${scores[0]}")
   start a recipe of your own:
     $(printf '%q ' cp -r "$repository/recipes/template" "$repository/recipes/mine")
 END

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean, stdev
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -26,6 +27,13 @@ class Score:
     metric: str
     value: float
     signature: str
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """The mean, and where there are several seeds, their standard deviation (n - 1)."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{mean(values):.2f} ±{stdev(values):.2f}"
 
 
 def check(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
@@ -55,7 +63,10 @@ def check(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
 
 
 def scores(
-    hypotheses: Sequence[str], references: Sequence[str], target_language: str
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    target_language: str,
+    lowercase: bool = False,
 ) -> list[Score]:
     """BLEU (Papineni et al. 2002), chrF2 (Popović 2015) and TER (Snover et al. 2006).
 
@@ -66,14 +77,20 @@ def scores(
     refs = [[unicodedata.normalize("NFC", line) for line in references]]
     tokenizer = find(target_language).sacrebleu_tokenizer
     result = []
-    for metric in (BLEU(tokenize=tokenizer), CHRF(), TER()):
+    for metric in (BLEU(lowercase, tokenize=tokenizer), CHRF(lowercase=lowercase), TER()):
         score = metric.corpus_score(hyps, refs)
         name = score.name if score.name != "chrF2" else "chrF"
         result.append(Score(name, score.score, str(metric.get_signature())))
     return result
 
 
-def score(systems: dict[str, Path], references: Path, out: Path, target_language: str) -> None:
+def score(
+    systems: dict[str, Path],
+    references: Path,
+    out: Path,
+    target_language: str,
+    lowercase: bool = False,
+) -> None:
     """Score one or more systems on the same references.
 
     Writes scores.json.
@@ -82,10 +99,12 @@ def score(systems: dict[str, Path], references: Path, out: Path, target_language
     --systems.model exp/translate/hypotheses.txt --systems.copy test.es
 
     Args:
-        systems: file of hypotheses for each system, by a name of your choice.
+        systems: file of hypotheses for each system, by a name of your choice; NAME-seed1,
+            NAME-seed2 … are one system in the tables, with mean and spread.
         references: file with the reference of each line, untouched.
         out: directory for scores.json.
         target_language: code of the target language; it chooses BLEU's tokeniser.
+        lowercase: take no account of case, for a model that was trained on lowercased text.
 
     """
     refs = list(read_lines(references))
@@ -98,7 +117,7 @@ def score(systems: dict[str, Path], references: Path, out: Path, target_language
             raise RecipeError(f"{path}: {error}") from error
         for warning in warnings:
             print(f"warning: {path}: {warning}")
-        values = scores(hypotheses, refs, target_language)
+        values = scores(hypotheses, refs, target_language, lowercase)
         result[name] = {"scores": [asdict(value) for value in values], "warnings": warnings}
         print(f"{name:<12}" + "".join(f"  {v.metric} {v.value:6.2f}" for v in values))
     out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The table at the end of a recipe: scores, samples and the time of each stage."""
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,19 +10,31 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from pipeline.manifest import Manifest
+from score.metrics import mean_and_spread
+from score.paper import FILE as PAPER
+from score.paper import table
 
 _NAMES = {"model": "model", "copy": "copy of the source", "memory": "translation memory"}
+_SEED = re.compile(r"-seed\d+$")
 _WIDTH = 100
 
 
 def score_table(scores: Path) -> Iterator[str]:
-    """Lines of a table: a row for each system, then the signatures."""
+    """Lines of a table: a row for each system, or group of seeds, then the signatures."""
     systems = json.loads(scores.read_text(encoding="utf-8"))["systems"]
     metrics = [score["metric"] for score in next(iter(systems.values()))["scores"]]
-    yield f"{'':<22}" + "".join(f"{metric:>9}" for metric in metrics)
+    groups: dict[str, list[list[float]]] = {}
     for name, system in systems.items():
-        values = "".join(f"{score['value']:9.2f}" for score in system["scores"])
-        yield f"{_NAMES.get(name, name):<22}{values}"
+        values = [score["value"] for score in system["scores"]]
+        groups.setdefault(_SEED.sub("", name), []).append(values)
+    width = 16 if any(len(seeds) > 1 for seeds in groups.values()) else 9
+    yield f"{'':<22}" + "".join(f"{metric:>{width}}" for metric in metrics)
+    for name, seeds in groups.items():
+        cells = "".join(
+            f"{mean_and_spread(values):>{width}}" for values in zip(*seeds, strict=True)
+        )
+        count = f", {len(seeds)} seeds" if len(seeds) > 1 else ""
+        yield f"{_NAMES.get(name, name) + count:<22}{cells}"
     yield ""
     for score in next(iter(systems.values()))["scores"]:
         yield f"{score['metric']}: {score['signature']}"
@@ -59,18 +72,25 @@ def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: i
     --hypotheses exp/translate/hypotheses.txt --references exp/clean/test.ca
 
     Args:
-        exp: the experiment's directory, with score/scores.json in it.
+        exp: the experiment's directory, with score/scores.json, or score-NAME/, in it.
         source: test set, source side.
         hypotheses: its translations.
         references: test set, target side.
         count: number of samples to show.
 
     """
-    scores = exp / "score" / "scores.json"
-    if not scores.exists():
-        raise RecipeError(f"{scores} is not there yet; run the recipe to its last stage")
-    print()
-    print("\n".join(score_table(scores)))
+    found = sorted(exp.glob("score*/scores.json"))
+    if not found:
+        raise RecipeError(f"{exp} has no score/scores.json yet; run the recipe to its last stage")
+    for scores in found:
+        print()
+        if len(found) > 1:
+            print(f"{scores.parent.name.removeprefix('score-')}:")
+        print("\n".join(score_table(scores)))
+    papers = [json.loads(path.read_text()) for path in sorted(exp.glob(f"*/{PAPER}"))]
+    if papers:
+        print()
+        print("\n".join(table(papers)))
     print()
     print("\n".join(samples(source, hypotheses, references, count)))
     print("\n".join(stage_times(exp)))

@@ -53,7 +53,7 @@ def test_loops(line: str, loop: bool) -> None:
 def test_one_line_out_for_each_line_in(finished) -> None:
     source = (finished.exp / "clean" / "test.es").read_text().split("\n")[:-1]
     lines = [source[0], "", source[1], "   ", " ".join(source * 4), "\u200b", *source]
-    bundle = Bundle.load(finished.exp / "bundle")
+    bundle = Bundle.load(finished.exp / "bundle-1")
     outputs = bundle.translate(lines)
     assert len(outputs) == len(lines)
     assert outputs[1] == outputs[3] == outputs[5] == ""
@@ -66,7 +66,7 @@ def test_one_line_out_for_each_line_in(finished) -> None:
 @pytest.mark.slow
 def test_outputs_that_never_end_are_cut_and_counted(finished) -> None:  # F4
     """The toy model hardly learned to stop; what it cuts is what the bundle says."""
-    bundle = Bundle.load(finished.exp / "bundle")
+    bundle = Bundle.load(finished.exp / "bundle-1")
     source = (finished.exp / "clean" / "train.es").read_text().split("\n")[:200]
     outputs = bundle.translate(source, beam=1)
     lengths = [len(p) for p in bundle.codec.encode(outputs, "ca")]
@@ -76,7 +76,7 @@ def test_outputs_that_never_end_are_cut_and_counted(finished) -> None:  # F4
 
 @pytest.mark.slow
 def test_the_command_reads_raw_text_and_writes_raw_text(finished) -> None:
-    command = [sys.executable, "-m", "decode.translate", "--bundle", finished.exp / "bundle"]
+    command = [sys.executable, "-m", "decode.translate", "--bundle", finished.exp / "bundle-1"]
     result = subprocess.run(
         command, input=b"nifo niba\r\n\n\xef\xbb\xbfguru tetela sa", capture_output=True
     )
@@ -102,7 +102,7 @@ def test_translations_are_those_of_fairseq_generate(finished, tmp_path: Path) ->
     result = subprocess.run(
         [
             *(sys.executable, "-c", script, exp / "binary", "-s", "es", "-t", "ca"),
-            *("--path", exp / "train" / "checkpoint.pt", "--beam", "1", "--max-len-a", "2"),
+            *("--path", exp / "train-1" / "checkpoint.pt", "--beam", "1", "--max-len-a", "2"),
             *("--max-len-b", "20", "--required-batch-size-multiple", "1", "--max-tokens", "400"),
         ],
         capture_output=True,
@@ -115,7 +115,7 @@ def test_translations_are_those_of_fairseq_generate(finished, tmp_path: Path) ->
             number, _, pieces = line[2:].split("\t")
             theirs[int(number)] = Codec(exp / "subword").decode(pieces.split(" "))
     source = (exp / "clean" / "test.es").read_text().split("\n")[:-1]
-    ours = Bundle.load(exp / "bundle").translate(source, beam=1)
+    ours = Bundle.load(exp / "bundle-1").translate(source, beam=1)
     assert sorted(theirs) == list(range(len(ours)))
     same = sum(theirs[number] == line for number, line in enumerate(ours))
     assert same >= 0.9 * len(ours)
@@ -128,13 +128,13 @@ def test_parts_that_do_not_belong_together_are_refused(finished, tmp_path: Path)
     shutil.copytree(exp / "subword", other)
     (other / "subword.model").write_bytes(learn_sentencepiece(["altres paraules aquí"] * 9, 25)[0])
     with pytest.raises(RecipeError, match="is not the model that subword"):
-        export(exp / "train" / "checkpoint.pt", exp / "binary", other, tmp_path / "o")
+        export(exp / "train-1" / "checkpoint.pt", exp / "binary", other, tmp_path / "o")
     data = tmp_path / "data"
     shutil.copytree(exp / "binary", data)
     with open(data / "dict.ca.txt", "a") as file:
         file.write("extra 1\n")
     with pytest.raises(RecipeError, match="are not of the same training"):
-        export(exp / "train" / "checkpoint.pt", data, exp / "subword", tmp_path / "o")
+        export(exp / "train-1" / "checkpoint.pt", data, exp / "subword", tmp_path / "o")
 
 
 @pytest.mark.slow

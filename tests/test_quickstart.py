@@ -17,7 +17,7 @@ from pipeline.manifest import Manifest
 pytestmark = pytest.mark.slow
 
 # Output directory of each stage, in order.
-OUTS = ("fetch", "inspect", "clean", "subword", "binary", "train", "bundle", "translate",
+OUTS = ("fetch", "inspect", "clean", "subword", "binary", "train-1", "bundle-1", "translate-1",
         "baselines", "score")  # fmt: skip
 BEFORE_TRAINING = OUTS[:5]
 
@@ -82,16 +82,16 @@ def test_a_changed_option_reruns_what_depends_on_it(recipe: Recipe) -> None:
     assert ran(output) == [
         "Learn and apply subwords",
         "Binarise",
-        "Train",
-        "Export a model bundle",
-        "Translate the test set",
+        "Train, seed 1",
+        "Export a model bundle, seed 1",
+        "Translate the test set, seed 1",
         "Score",
     ]
     assert "runs because: option --vocab-size changed from 150 to 100" in output
     listed = recipe.run("--list")  # with 150 again
     states = dict(zip(OUTS, listed.strip().split("\n"), strict=True))
     assert states["subword"].endswith("stale: option --vocab-size changed from 100 to 150")
-    assert states["train"].endswith("stale: its input binary will be made anew")
+    assert states["train-1"].endswith("stale: its input binary will be made anew")
     assert states["clean"].endswith("done") and states["baselines"].endswith("done")
     recipe.run()
 
@@ -114,11 +114,11 @@ def test_force_and_ranges(recipe: Recipe) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes(recipe: Recipe) -> None:
-    before = digests(recipe.exp, ("train", "translate", "score"))
-    assert ran(recipe.run("--force", "5")) == ["Train"]
-    after = digests(recipe.exp, ("train", "translate", "score"))
-    assert after["train"]["checkpoint.pt"] == before["train"]["checkpoint.pt"]
-    assert after["translate"] == before["translate"] and after["score"] == before["score"]
+    before = digests(recipe.exp, ("train-1", "translate-1", "score"))
+    assert ran(recipe.run("--force", "5")) == ["Train, seed 1"]
+    after = digests(recipe.exp, ("train-1", "translate-1", "score"))
+    assert after["train-1"]["checkpoint.pt"] == before["train-1"]["checkpoint.pt"]
+    assert after["translate-1"] == before["translate-1"] and after["score"] == before["score"]
 
 
 def test_dry_run_prints_commands_that_run(recipe: Recipe, tmp_path: Path) -> None:
@@ -167,19 +167,19 @@ def test_sigkill_in_each_stage(finished: Recipe, tmp_path: Path) -> None:
         )
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
-            if partial.exists() and (out != "train" or list(partial.glob("checkpoint_1_10.pt"))):
+            if partial.exists() and (out != "train-1" or list(partial.glob("checkpoint_1_10.pt"))):
                 break
             time.sleep(0.002)
         assert process.poll() is None, f"{out} was over before it could be killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (recipe.exp / out).exists()
-        if out == "train":
+        if out == "train-1":
             wait_until_unlocked(recipe.exp)
             (partial / "checkpoint_last.pt").write_bytes(b"cut by the kill")
     output = recipe.run()
     assert "up to date" in output and "2  Inspect it: up to date" in output
-    log = (recipe.exp / "train" / "fairseq.log").read_text()
+    log = (recipe.exp / "train-1" / "fairseq.log").read_text()
     assert log.count("$ fairseq-train") == 2
     assert "Loaded checkpoint" in log and "@ 10 updates" in log  # not from zero
     assert digests(recipe.exp, BEFORE_TRAINING) == digests(finished.exp, BEFORE_TRAINING)
@@ -219,13 +219,13 @@ def test_interrupted_by_the_keyboard(tmp_path: Path) -> None:
         # Tests that run in the background have it ignored, and so would the recipe.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while not (recipe.exp / "train.partial" / "fairseq.log").exists():
+    while not (recipe.exp / "train-1.partial" / "fairseq.log").exists():
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     output = process.communicate(timeout=60)[0].decode()
     assert "interrupted; the same command goes on from here" in output
     assert "Traceback" not in output
-    assert not (recipe.exp / "train").exists()
+    assert not (recipe.exp / "train-1").exists()
 
 
 def test_the_template_works_and_fits_on_two_screens(tmp_path: Path) -> None:

@@ -154,6 +154,6 @@ def test_no_sentence_is_dropped_from_training_or_validation(finished) -> None:
         for multiple in ("1", "8")
     }
     assert sentences == {"1": 100, "8": 96}  # the trap, and the remedy
-    log = (finished.exp / "train" / "fairseq.log").read_text()
+    log = (finished.exp / "train-1" / "fairseq.log").read_text()
     assert "required_batch_size_multiple': 1" in log
     assert counts["train"] > counts["valid"] > 0

@@ -94,18 +94,18 @@ def test_a_recipe_told_to_stop_ends_well_and_goes_on(tmp_path: Path) -> None:
     recipe = Recipe(tmp_path)
     start = recipe.command("--set", "updates=200", "--stop-stage", "5")
     process = subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    partial = recipe.exp / "train.partial"
+    partial = recipe.exp / "train-1.partial"
     wait_for_update(partial, 10, process)
     process.send_signal(signal.SIGUSR1)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
-    assert "stopped when told to" in output and not (recipe.exp / "train").exists()
+    assert "stopped when told to" in output and not (recipe.exp / "train-1").exists()
     # With another setting it would have to start anew, which nobody asked for.
-    refused = recipe.run("--set", "updates=200", "--set", "seed=2", "--stop-stage", "5", code=1)
-    assert "option --seed changed from 1 to 2" in refused and "--force 5" in refused
+    refused = recipe.run("--set", "updates=300", "--stop-stage", "5", code=1)
+    assert "--options.max-update changed from 200 to 300" in refused and "--force 5" in refused
     output = recipe.run("--set", "updates=200", "--stop-stage", "5")
     assert "goes on where it was interrupted" in output and "200 updates" in output
-    assert not (recipe.exp / "train" / "unfinished.json").exists()
+    assert not (recipe.exp / "train-1" / "unfinished.json").exists()
 
 
 def test_killed_at_random_moments_it_ends_the_same(

@@ -12,7 +12,7 @@ setting train=libreoffice-help "where the text is; see python -m preprocess.fetc
 setting vocab_size=4000 "number of subwords"
 setting updates=1200 "updates of the parameters in training"
 setting train_config="$recipe/conf/train.yaml" "options of fairseq-train"
-setting seed=1 "seed of the training"
+setting seeds=1 "seeds of the training, as 1,2,3; several give mean and spread"
 start "$@"
 
 stage 1 "Fetch parallel text" --out "$exp/fetch" -- \
@@ -32,28 +32,34 @@ stage 3 "Learn and apply subwords" --in "$exp/clean" --out "$exp/subword" -- \
 stage 4 "Binarise" --in "$exp/subword" --out "$exp/binary" -- \
     python -m preprocess.binarise --subwords "$exp/subword" --out "$exp/binary"
 
-stage 5 "Train" --resume --in "$exp/binary" --out "$exp/train" -- \
-    python -m train.fairseq --data "$exp/binary" --out "$exp/train" --config "$train_config" \
-    --options.max-update "$updates" --options.total-num-update "$updates" --seed "$seed"
+systems=() translations=()
+for seed in ${seeds//,/ }; do
+    stage 5 "Train, seed $seed" --resume --in "$exp/binary" --out "$exp/train-$seed" -- \
+        python -m train.fairseq --data "$exp/binary" --out "$exp/train-$seed" \
+        --config "$train_config" --options.max-update "$updates" \
+        --options.total-num-update "$updates" --seed "$seed"
 
-stage 6 "Export a model bundle" \
-    --in "$exp/train/checkpoint.pt" "$exp/binary" "$exp/subword" --out "$exp/bundle" -- \
-    python -m decode.export --checkpoint "$exp/train/checkpoint.pt" --data "$exp/binary" \
-    --subwords "$exp/subword" --out "$exp/bundle"
+    stage 6 "Export a model bundle, seed $seed" --in "$exp/train-$seed/checkpoint.pt" \
+        "$exp/binary" "$exp/subword" --out "$exp/bundle-$seed" -- \
+        python -m decode.export --checkpoint "$exp/train-$seed/checkpoint.pt" \
+        --data "$exp/binary" --subwords "$exp/subword" --out "$exp/bundle-$seed"
 
-stage 6 "Translate the test set" --in "$exp/bundle" "$exp/clean/test.$src" \
-    --out "$exp/translate" -- \
-    python -m decode.translate --bundle "$exp/bundle" --input "$exp/clean/test.$src" \
-    --out "$exp/translate"
+    stage 6 "Translate the test set, seed $seed" --in "$exp/bundle-$seed" \
+        "$exp/clean/test.$src" --out "$exp/translate-$seed" -- \
+        python -m decode.translate --bundle "$exp/bundle-$seed" \
+        --input "$exp/clean/test.$src" --out "$exp/translate-$seed"
+    translations+=("$exp/translate-$seed")
+    systems+=("--systems.model-seed$seed" "$exp/translate-$seed/hypotheses.txt")
+done
 
 stage 7 "Translate it by two baselines" --in "$exp/clean" --out "$exp/baselines" -- \
     python -m score.baselines --bitext "$exp/clean" --out "$exp/baselines"
 
-stage 7 "Score" --in "$exp/translate" "$exp/baselines" "$exp/clean/test.$tgt" \
+stage 7 "Score" --in "$exp/clean/test.$tgt" "$exp/baselines" "${translations[@]}" \
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/clean/test.$tgt" --target-language "$tgt" \
-    --systems.model "$exp/translate/hypotheses.txt" --systems.copy "$exp/baselines/copy.txt" \
+    "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
     --systems.memory "$exp/baselines/memory.txt" --out "$exp/score"
 
-results --source "$exp/clean/test.$src" --hypotheses "$exp/translate/hypotheses.txt" \
+results --source "$exp/clean/test.$src" --hypotheses "${translations[0]}/hypotheses.txt" \
     --references "$exp/clean/test.$tgt"

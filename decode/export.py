@@ -1,10 +1,11 @@
-"""Turn a fairseq checkpoint into a model bundle."""
+"""Turn a checkpoint of fairseq or Marian into a model bundle."""
 
 import argparse
+import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import ctranslate2
 import torch
@@ -19,13 +20,14 @@ from preprocess.bitext import languages
 from preprocess.codec import Codec
 from preprocess.subword import DICTIONARY
 from train.checkpoints import load
+from train.marian_main import VOCABULARY
 
 
 def export(
     checkpoint: Path,
-    data: Path,
     subwords: Path,
     out: Path,
+    data: Path | None = None,
     quantization: Literal["float32", "int8", "float16"] = "float32",
 ) -> None:
     """Make a bundle of a checkpoint and the vocabulary it was trained with.
@@ -33,20 +35,42 @@ def export(
     Refuses a checkpoint, dictionary and subword model that do not belong together: they would
     load and translate to nonsense.
 
-    Example: python -m decode.export --checkpoint exp/train/checkpoint.pt --data exp/binary
+    Example: python -m decode.export --checkpoint exp/train-1/checkpoint.pt --data exp/binary
     --subwords exp/subword --out exp/bundle
 
     Args:
-        checkpoint: a checkpoint of fairseq-train.
-        data: the directory it was trained on, which preprocess.binarise made.
+        checkpoint: a checkpoint of fairseq-train (.pt), or of train.marian (.npz).
         subwords: the directory of the subword model, which preprocess.subword made.
         out: directory for the bundle.
+        data: for fairseq, the directory it was trained on, which preprocess.binarise made.
         quantization: number format of the weights.
 
     """
+    src, tgt = languages(subwords)
+    codec = Codec(subwords)
+    if checkpoint.suffix == ".npz":
+        converter = _from_marian(checkpoint, subwords)
+    elif data:
+        converter = _from_fairseq(checkpoint, data, subwords)
+    else:
+        raise RecipeError(f"{checkpoint} is fairseq's; it needs --data, what it was trained on")
+    out.mkdir(parents=True, exist_ok=True)
+    converter.convert(str(out / MODEL), quantization=quantization, force=True)
+    codec.save(out)
+    if (checkpoint.parent / NAME).exists():
+        shutil.copyfile(checkpoint.parent / NAME, out / "training.json")
+    longest = max(len(line.split(" ")) for line in read_lines(subwords / f"train.{src}"))
+    digest = file_record(checkpoint).sha256
+    description = Description(src, tgt, longest, quantization, digest)
+    write_json(out / DESCRIPTION, vars(description))
+    note(out, quantization=quantization)
+    size = file_record(out / MODEL / "model.bin").bytes / 1e6
+    print(f"{src} to {tgt}, {quantization}, {size:.1f} MB")
+
+
+def _from_fairseq(checkpoint: Path, data: Path, subwords: Path) -> Any:
     src, tgt = languages(data)
     state = load(checkpoint)
-    codec = Codec(subwords)
     for language, side in ((src, "encoder"), (tgt, "decoder")):
         path = data / f"dict.{language}.txt"
         entries = list(read_dictionary(path))
@@ -61,23 +85,24 @@ def export(
                 f"{path} and the subword model in {subwords} hold different subwords; use the "
                 "directory that this data was cut with"
             )
-    out.mkdir(parents=True, exist_ok=True)
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     torch.serialization.add_safe_globals([argparse.Namespace])
-    converter = ctranslate2.converters.FairseqConverter(
+    return ctranslate2.converters.FairseqConverter(
         str(checkpoint), str(data), source_lang=src, target_lang=tgt
     )
-    converter.convert(str(out / MODEL), quantization=quantization, force=True)
-    codec.save(out)
-    if (checkpoint.parent / NAME).exists():
-        shutil.copyfile(checkpoint.parent / NAME, out / "training.json")
-    longest = max(len(line.split(" ")) for line in read_lines(subwords / f"train.{src}"))
-    digest = file_record(checkpoint).sha256
-    description = Description(src, tgt, longest, quantization, digest)
-    write_json(out / DESCRIPTION, vars(description))
-    note(out, quantization=quantization)
-    size = file_record(out / MODEL / "model.bin").bytes / 1e6
-    print(f"{src} to {tgt}, {quantization}, {size:.1f} MB")
+
+
+def _from_marian(checkpoint: Path, subwords: Path) -> Any:
+    path = checkpoint.with_name(VOCABULARY)
+    entries = [line.rpartition(": ")[0] for line in read_lines(path)]
+    # After each toolkit's own symbols: two of Marian's, four of fairseq's.
+    known = [json.loads(entry) for entry in entries[2:]]
+    if known != list(read_dictionary(subwords / DICTIONARY))[4:]:
+        raise RecipeError(
+            f"{path} and the subword model in {subwords} hold different subwords; use the "
+            "directory that the model was trained on"
+        )
+    return ctranslate2.converters.MarianConverter(str(checkpoint), [str(path)] * 2)
 
 
 if __name__ == "__main__":

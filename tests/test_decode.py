@@ -128,13 +128,13 @@ def test_parts_that_do_not_belong_together_are_refused(finished, tmp_path: Path)
     shutil.copytree(exp / "subword", other)
     (other / "subword.model").write_bytes(learn_sentencepiece(["altres paraules aquí"] * 9, 25)[0])
     with pytest.raises(RecipeError, match="is not the model that subword"):
-        export(exp / "train-1" / "checkpoint.pt", exp / "binary", other, tmp_path / "o")
+        export(exp / "train-1" / "checkpoint.pt", other, tmp_path / "o", exp / "binary")
     data = tmp_path / "data"
     shutil.copytree(exp / "binary", data)
     with open(data / "dict.ca.txt", "a") as file:
         file.write("extra 1\n")
     with pytest.raises(RecipeError, match="are not of the same training"):
-        export(exp / "train-1" / "checkpoint.pt", data, exp / "subword", tmp_path / "o")
+        export(exp / "train-1" / "checkpoint.pt", exp / "subword", tmp_path / "o", data)
 
 
 @pytest.mark.slow

@@ -209,7 +209,7 @@ def test_stopped_by_chrf_which_is_what_the_bundle_gets(finished: Recipe, tmp_pat
     # The last checkpoint is the one before the end, at an interval; see what it scores by itself.
     state = json.loads((out / "train.json").read_text())["averaged"]
     updates = int(state[0].removesuffix(".pt").rsplit("_", 1)[1])
-    export(out / "checkpoint.pt", data, subwords, tmp_path / "bundle")
+    export(out / "checkpoint.pt", subwords, tmp_path / "bundle", data)
     bundle = Bundle.load(tmp_path / "bundle")
     clean = finished.exp / "clean"
     hypotheses = bundle.translate(list(read_lines(clean / "dev.es")), beam=1)

@@ -2,31 +2,26 @@
 
 import json
 import os
-import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
-from pipeline.launch import start_child
 from pipeline.lines import read_lines
 from pipeline.manifest import UNFINISHED, note, write_json
 from pipeline.parallel import cores
-from pipeline.progress import on_terminal
+from preprocess.binarise import read_dictionary
 from preprocess.bitext import languages
 from preprocess.subword import DICTIONARY
 from train import presets
 from train.checkpoints import LAST, average, best, mend_last, numbered, updates_of
+from train.child import run
 from train.curves import parse_record, plot, read_curves
 from train.data import check_data, check_parent, number_of_pairs
 from train.fairseq_main import main as fairseq_main
@@ -51,8 +46,6 @@ _OURS = {
     "num-workers": "0",
     "no-progress-bar": "",
 }
-
-_DICTIONARY_SIZE = re.compile(r"\[\w[\w-]*\] dictionary: (\d+) types")
 
 
 def arguments(data: Path, out: Path, options: dict[str, Any], ours: dict[str, Any]) -> list[str]:
@@ -153,7 +146,7 @@ def train(
         (out / UNFINISHED).unlink(missing_ok=True)
         for side, language in zip(("encoder", "decoder"), languages(data), strict=True):
             shutil.copyfile(data / f"dict.{language}.txt", out / f"dict.{side}.txt")
-        _run(command_line, out, settings, processes, cpu_threads)
+        _run(data, out, command_line, settings, processes, cpu_threads)
         if (updates := unfinished(out)) is not None:
             print(f"stopped when told to, after {updates:,} updates; run it again to go on")
             return
@@ -236,8 +229,9 @@ def _check_subwords(data: Path, subwords: Path | None) -> None:
 
 
 def _run(
-    command_line: list[str],
+    data: Path,
     out: Path,
+    command_line: list[str],
     settings: dict[str, Any],
     processes: int,
     cpu_threads: int | None,
@@ -252,54 +246,19 @@ def _run(
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     # Named by an import, so that the stage depends on its code.
     full = [*start, fairseq_main.__module__, json.dumps(settings), *command_line]
-    diverged = None
     with open(out / LOG, "a", encoding="utf-8") as log:
         log.write(f"$ fairseq-train {shlex.join(command_line)}\n")
-        with (
-            start_child(
-                full, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-            ) as process,
-            _passed_on(process) as signals,
-        ):
-            if process.stdout is not None:
-                diverged = _follow(process, process.stdout, log, _maximum(command_line))
-            process.wait()
-    if diverged:
-        raise RecipeError(diverged)
-    if signal.SIGINT in signals:
-        raise KeyboardInterrupt
-    if process.returncode and unfinished(out) is None:
+    _, target = languages(data)
+    watch = DivergenceWatch(len(read_dictionary(data / f"dict.{target}.txt")))
+    code = run(full, out / LOG, environment, parse_record, _maximum(command_line), watch)
+    if code and unfinished(out) is None:
         tail = [line for line in read_lines(out / LOG) if line.strip()][-200:]
-        if cause := explain(tail, process.returncode):
+        if cause := explain(tail, code):
             raise RecipeError(f"{cause} (log: {out / LOG})")
         raise RecipeError(
-            f"fairseq-train ended with exit code {process.returncode}; "
+            f"fairseq-train ended with exit code {code}; "
             f"see {out / LOG}, which ends with:\n" + "\n".join(tail[-5:])
         )
-
-
-@contextmanager
-def _passed_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
-    """Ask the training to stop when we are; a second Ctrl-C ends it at once."""
-    received: list[int] = []
-
-    def hear(number: int, _: Any) -> None:
-        if number == signal.SIGINT and received:
-            process.kill()
-        received.append(number)
-        process.terminate()
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    previous = {
-        number: signal.signal(number, hear)
-        for number in numbers
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _maximum(command_line: list[str]) -> int | None:
@@ -307,47 +266,6 @@ def _maximum(command_line: list[str]) -> int | None:
         if argument.startswith("--max-update="):
             return int(argument.partition("=")[2])
     return None
-
-
-def _follow(
-    process: "subprocess.Popen[bytes]", stream: IO[bytes], log: IO[str], total: int | None
-) -> str | None:
-    """Copy fairseq's output to the log and draw a progress bar; a sentence if it diverged."""
-    bar = tqdm(
-        desc="training",
-        unit=" updates",
-        total=total,
-        mininterval=0.5 if on_terminal() else 30,
-        ascii=not on_terminal(),
-    )
-    dev, watch, diverged = "", None, None
-    with bar:
-        for raw in stream:
-            line = raw.decode("utf-8", "replace").rstrip("\n")
-            log.write(line + "\n")
-            log.flush()
-            if words := _DICTIONARY_SIZE.search(line):
-                watch = DivergenceWatch(int(words[1]))
-            parsed = parse_record(line)
-            if not parsed:
-                continue
-            kind, record = parsed
-            if kind == "valid":
-                scores = [f"{name} {record[f'valid_{name}']:.1f}" for name in ("bleu", "chrf")
-                          if f"valid_{name}" in record]  # fmt: skip
-                dev = ", ".join([f"{record['valid_nll_loss']:.2f}", *scores])
-                continue
-            if watch and diverged is None and (diverged := watch.sees(record)):
-                process.terminate()
-            done = int(record["num_updates"])
-            if bar.n == 0 and done > 10:  # resumed: what was done before says nothing of speed
-                bar.initial = done
-                bar.last_print_n = bar.n = done
-            shown = {"loss": f"{record['nll_loss']:.2f}", "dev": dev, "tokens/s":
-                     f"{record['wps']:,.0f}"}  # fmt: skip
-            bar.set_postfix({name: value for name, value in shown.items() if value}, refresh=False)
-            bar.update(done - bar.n)
-    return diverged
 
 
 def _finish(

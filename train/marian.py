@@ -1,0 +1,364 @@
+"""Train a model with Marian, from the same subwords and with the same settings as train.fairseq."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pipeline.command import command
+from pipeline.errors import RecipeError
+from pipeline.lines import read_lines
+from pipeline.manifest import UNFINISHED, note, write_json
+from pipeline.parallel import cores
+from preprocess.binarise import read_dictionary
+from preprocess.bitext import languages
+from preprocess.subword import DICTIONARY
+from train import marian_main
+from train.checkpoints import is_whole
+from train.child import run
+from train.curves import Curves, Record, plot
+from train.marian_main import VOCABULARY
+from train.trouble import DivergenceWatch, explain
+
+CHECKPOINT, LOG, MODEL, SAFE = "checkpoint.npz", "marian.log", "model.npz", "safe"
+# What Marian needs to go on: parameters, Adam's state, and its place in the text.
+_STATE = (MODEL, MODEL + ".optimizer.npz", MODEL + ".progress.yml", MODEL + ".yml")
+
+# fairseq's names of what both have.
+_NAMES = {
+    "encoder-layers": "enc-depth",
+    "decoder-layers": "dec-depth",
+    "encoder-embed-dim": "dim-emb",
+    "encoder-ffn-embed-dim": "transformer-dim-ffn",
+    "decoder-ffn-embed-dim": "transformer-dim-decoder-ffn",
+    "encoder-attention-heads": "transformer-heads",
+    "share-all-embeddings": "tied-embeddings-all",
+    "dropout": "transformer-dropout",
+    "attention-dropout": "transformer-dropout-attention",
+    "activation-dropout": "transformer-dropout-ffn",
+    "label-smoothing": "label-smoothing",
+    "clip-norm": "clip-norm",
+    "lr": "learn-rate",
+    "warmup-updates": "lr-warmup",
+    "warmup-init-lr": "lr-warmup-start-rate",
+    "max-tokens": "mini-batch-words",
+    "update-freq": "optimizer-delay",
+    "patience": "early-stopping",
+    "max-epoch": "after-epochs",
+}
+# These say what Marian does anyway, or are dealt with below.
+_KNOWN = {"arch": "transformer", "criterion": "label_smoothed_cross_entropy", "optimizer": "adam"}
+_SEEN = {*_KNOWN, "decoder-embed-dim", "decoder-attention-heads", "lr-scheduler", "adam-betas",
+         "encoder-normalize-before", "decoder-normalize-before", "max-update",
+         "save-interval-updates"}  # fmt: skip
+
+
+def marian_options(options: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Marian's options for fairseq's, and then its own, which go first.
+
+    Raises RecipeError, naming all of them, for options that Marian has no counterpart of.
+    """
+    given = {name.replace("_", "-"): value for name, value in options.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    problems = sorted(given.keys() - _NAMES.keys() - _SEEN)
+    problems += [f"{name}: {given[name]}" for name, value in _KNOWN.items()
+                 if given.get(name, value) != value]  # fmt: skip
+    for side in ("embed-dim", "attention-heads"):
+        pair = given.get(f"encoder-{side}"), given.get(f"decoder-{side}")
+        if pair[0] != pair[1]:
+            problems.append(f"a decoder-{side} of its own")
+    scheduler = given.get("lr-scheduler", "fixed")
+    if scheduler not in ("fixed", "inverse_sqrt"):
+        problems.append(f"lr-scheduler: {scheduler}")
+    if problems:
+        raise RecipeError(
+            f"Marian has no counterpart of {', '.join(problems)}; leave that out, and give "
+            "Marian's own options under marian:"
+        )
+    result: dict[str, Any] = {"type": "transformer"}
+    result |= {_NAMES[name]: value for name, value in given.items() if name in _NAMES}
+    before = bool(given.get("encoder-normalize-before"))
+    result |= {
+        "transformer-preprocess": "n" if before else "",
+        "transformer-postprocess": "da" if before else "dan",
+        "transformer-postprocess-top": "n" if before else "",
+    }
+    if scheduler == "inverse_sqrt":
+        result["lr-decay-inv-sqrt"] = given.get("warmup-updates", 4000)
+    if betas := given.get("adam-betas"):
+        result["optimizer-params"] = [float(beta) for beta in re.findall(r"[\d.]+", str(betas))]
+    every = given.get("save-interval-updates", 1000)
+    result |= {"save-freq": f"{every}u", "valid-freq": f"{every}u"}
+    if given.get("max-update"):
+        result["after"] = f"{given['max-update']}u"
+    return {**result, **own}
+
+
+def parse_record(line: str) -> tuple[str, Record] | None:
+    """(kind, record) of a line of Marian's log, in the form of fairseq's records.
+
+    Marian reports the smoothed loss of training, in nats a subword; here it is in bits.
+    """
+    found = re.findall(r"(Ep\.|Up\.|Cost|Time|ce-mean-words) ?:? ([\d.,]+|-?nan|inf)", line)
+    fields = {name: float(value.replace(",", "")) for name, value in found}
+    speed = re.search(r"([\d.]+) words/s", line)
+    if speed and "Cost" in fields:
+        loss = fields["Cost"] / log(2)
+        record = {"epoch": fields["Ep."], "num_updates": fields["Up."], "loss": loss,
+                  "nll_loss": loss, "wps": float(speed[1])}  # fmt: skip
+        return "train_inner", record
+    if "[valid]" in line and "ce-mean-words" in fields:
+        loss = fields["ce-mean-words"] / log(2)
+        return "valid", {"valid_num_updates": fields["Up."], "valid_nll_loss": loss,
+                         "valid_loss": loss, "valid_ppl": 2**loss}  # fmt: skip
+    return None
+
+
+def train(
+    subwords: Path,
+    out: Path,
+    options: dict[str, Any],
+    marian: dict[str, Any] | None = None,
+    seed: int = 1,
+    average_last: int = 3,
+    cpu_threads: int | None = None,
+    devices: list[int] | None = None,
+) -> None:
+    """Train a model with Marian and average its last checkpoints.
+
+    Needs the extra `marian` (pip install -e '.[marian]'). Writes checkpoint.npz and vocab.yml for
+    decode.export, marian.log, train.json with the curves, and loss.png. Run again after a kill,
+    it goes on from the last whole checkpoint; SIGTERM and Ctrl-C save one first.
+
+    Example: python -m train.marian --subwords exp/subword --out exp/train
+    --config recipes/multi30k/conf/paper.yaml
+
+    Args:
+        subwords: directory that preprocess.subword made.
+        out: directory for the checkpoint and the record.
+        options: options by fairseq's names, as for train.fairseq.
+        marian: Marian's own options, by name without the two dashes; they go first.
+        seed: seed of the parameters, the order of the batches and dropout.
+        average_last: number of checkpoints to average, each save-interval-updates apart.
+        cpu_threads: train on the CPU with so many threads, each with a part of the batch (default:
+            all cores; 0 on a GPU).
+        devices: numbers of the GPUs to use.
+
+    """
+    marian_main.check()
+    settings = marian_options(options, marian or {})
+    src, tgt = languages(subwords)
+    words = read_dictionary(subwords / DICTIONARY)
+    # Marian leaves out what is longer than max-length, 50 unless told, without counting it.
+    longest = max(
+        len(line.split(" "))
+        for code in (src, tgt)
+        for line in read_lines(subwords / f"train.{code}")
+    )
+    ours: dict[str, Any] = {
+        "model": str(out / MODEL),
+        "train-sets": [str(subwords / f"train.{code}") for code in (src, tgt)],
+        "valid-sets": [str(subwords / f"dev.{code}") for code in (src, tgt)],
+        "vocabs": [str(out / VOCABULARY)] * 2,
+        "dim-vocabs": [len(words) - 2] * 2,
+        "max-length": longest + 1,
+        "seed": seed,
+        "disp-freq": "10u",
+        "cost-type": "ce-mean-words",
+        "valid-metrics": ["ce-mean-words"],
+        "sync-sgd": True,
+        "quiet-validation": True,
+        "shuffle-in-ram": True,
+    }
+    if devices:
+        ours["devices"] = devices
+    else:
+        ours["cpu-threads"] = cores() if cpu_threads is None else cpu_threads
+    if clash := sorted(settings.keys() & ours.keys()):
+        raise RecipeError(f"{clash[0]} is set by train.marian itself; take it out of marian:")
+    out.mkdir(parents=True, exist_ok=True)
+    configuration = {**settings, **ours}
+    _refuse_changes(out, configuration)
+    if not (out / CHECKPOINT).exists():
+        _restore(out)
+        (out / UNFINISHED).unlink(missing_ok=True)
+        _write_vocabulary(words, out / VOCABULARY)
+        stopped = _run(configuration, out, len(words))
+        curves = read_curves(out / LOG)
+        if stopped:
+            write_json(out / UNFINISHED, {"updates": max(curves.train, default=0)})
+            print(f"stopped when told to, after {max(curves.train, default=0):,} updates; "
+                  "run it again to go on")  # fmt: skip
+            return
+        _finish(out, configuration, curves, average_last)
+    for pattern in ("model.*", "*.partial", "settings.json"):
+        for path in out.glob(pattern):
+            path.unlink()
+    shutil.rmtree(out / SAFE, ignore_errors=True)
+    curves = read_curves(out / LOG)
+    speeds = sorted(record["wps"] for record in curves.train.values())
+    note(
+        out,
+        seed=seed,
+        options=options,
+        marian=marian,
+        average_last=average_last,
+        updates=max(curves.train, default=0),
+        target_tokens_per_second=round(speeds[len(speeds) // 2]) if speeds else None,
+    )
+
+
+def _refuse_changes(out: Path, configuration: dict[str, Any]) -> None:
+    path = out / "settings.json"
+    if path.exists() and (out / MODEL).exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changes = [
+            f"{name} from {before.get(name, 'unset')} to {configuration.get(name, 'unset')}"
+            for name in sorted(before.keys() | configuration.keys())
+            if before.get(name) != configuration.get(name)
+        ]
+        if changes:
+            raise RecipeError(
+                f"{out} holds a training that was begun with other settings: {'; '.join(changes)}. "
+                "Take the change back to go on with it, or delete the directory to start anew"
+            )
+    write_json(path, configuration)
+
+
+def _write_vocabulary(words: dict[str, int], path: Path) -> None:
+    """Marian's vocabulary: its two symbols, then ours, in the order of dict.txt."""
+    # The first four of fairseq's are its own symbols.
+    entries = ["</s>", "<unk>", *list(words)[4:]]
+    path.write_text(
+        "".join(f"{json.dumps(word, ensure_ascii=False)}: {n}\n" for n, word in enumerate(entries)),
+        encoding="utf-8",
+    )
+
+
+def _restore(out: Path) -> None:
+    """Go back to the last state that was saved as a whole, if a kill came while saving.
+
+    Marian writes its files one after the other, over the old ones.
+    """
+    safe = out / SAFE
+    for name in _STATE:
+        (out / name).unlink(missing_ok=True)
+        if (safe / name).exists():
+            shutil.copyfile(safe / name, out / name)
+
+
+def _keep(out: Path) -> None:
+    """Put aside the state that Marian has just saved."""
+    partial, safe = out / "safe.partial", out / SAFE
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for name in _STATE:
+        if (out / name).exists():
+            shutil.copyfile(out / name, partial / name)
+    shutil.rmtree(safe, ignore_errors=True)
+    partial.rename(safe)
+
+
+def _run(configuration: dict[str, Any], out: Path, words: int) -> bool:
+    """Run Marian; whether it was told to stop before its end."""
+    (out / "marian.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    environment = dict(os.environ)
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment["OMP_NUM_THREADS"] = "1"  # its own threads take the cores
+    full = [sys.executable, "-m", marian_main.__name__, "--config", str(out / "marian.yml")]
+    with open(out / LOG, "a", encoding="utf-8") as log_file:
+        log_file.write(f"$ {shlex.join(['marian', *full[3:]])}\n")
+
+    # Its state is whole once it says something after having saved Adam's.
+    saving = False
+
+    def parse(line: str) -> tuple[str, Record] | None:
+        nonlocal saving
+        if "Saving Adam parameters" in line:
+            saving = True
+        elif saving and line.startswith("["):
+            saving = False
+            _keep(out)
+        return parse_record(line)
+
+    total = configuration.get("after")
+    updates = int(total[:-1]) if total and str(total).endswith("u") else None
+    code = run(full, out / LOG, environment, parse, updates, DivergenceWatch(words))
+    lines = list(read_lines(out / LOG))
+    tail = lines[max(n for n, line in enumerate(lines) if line.startswith("$ ")) :]
+    if code and not any("signal" in line for line in tail[-20:]):
+        if cause := explain(tail[-50:], code):
+            raise RecipeError(f"{cause} (log: {out / LOG})")
+        shown = "\n".join(line for line in tail[-5:] if line.strip())
+        raise RecipeError(f"Marian ended with exit code {code}; see {out / LOG}:\n{shown}")
+    return not any("Training finished" in line for line in tail)
+
+
+def read_curves(path: Path) -> Curves:
+    """The curves of a log of Marian's, also of one to which a resumed training was appended."""
+    curves = Curves({}, {})
+    for line in read_lines(path):
+        if parsed := parse_record(line):
+            kind, record = parsed
+            if kind == "train_inner":
+                curves.train[int(record["num_updates"])] = record
+            else:
+                curves.valid[int(record["valid_num_updates"])] = record
+    return Curves(dict(sorted(curves.train.items())), dict(sorted(curves.valid.items())))
+
+
+def _finish(out: Path, configuration: dict[str, Any], curves: Curves, average_last: int) -> None:
+    if not curves.train:
+        raise RecipeError(f"training ended after no update at all; see {out / LOG}")
+    saved = sorted(
+        (int(match[1]), path)
+        for path in out.glob("model.iter*.npz")
+        if (match := re.fullmatch(r"model\.iter(\d+)\.npz", path.name)) and is_whole(path)
+    )
+    chosen = [path for _, path in saved][-average_last:] or [out / MODEL]
+    write_json(
+        out / "train.json",
+        {
+            "options": configuration,
+            "averaged": [path.name for path in chosen],
+            "train": list(curves.train.values()),
+            "valid": list(curves.valid.values()),
+        },
+    )
+    plot(curves, out / "loss.png")
+    average(chosen, out / CHECKPOINT)
+    print(f"{max(curves.train):,} updates; averaged the last {len(chosen)} checkpoints")
+
+
+def average(paths: Sequence[Path], out: Path) -> None:
+    """Write a model with the mean of the parameters of several, summed in float64."""
+    total: dict[str, Any] = {}
+    for path in paths:
+        with np.load(path, allow_pickle=False) as model:
+            for name in model.files:
+                value = model[name]
+                if name.startswith("special:"):
+                    total[name] = value
+                else:
+                    total[name] = total.get(name, 0.0) + value.astype(np.float64)
+    mean = {
+        name: value if name.startswith("special:") else (value / len(paths)).astype(np.float32)
+        for name, value in total.items()
+    }
+    partial = out.with_name(out.name + ".partial")
+    with open(partial, "wb") as file:
+        np.savez(file, **mean)
+    os.replace(partial, out)
+
+
+if __name__ == "__main__":
+    command(train)

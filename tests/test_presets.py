@@ -100,7 +100,8 @@ def test_a_parent_with_another_dictionary(data: Path, tmp_path: Path) -> None:
     words = len((data / "dict.es.txt").read_text().split("\n")) - 1 + 4
     for rows, message in ((words + 8, f"knows {words + 8} subwords but"), (words, None)):
         names = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-        torch.save({"model": {name: torch.zeros(rows, 2) for name in names}}, parent / "checkpoint.pt")
+        tables = dict.fromkeys(names, torch.zeros(rows, 2))
+        torch.save({"model": tables}, parent / "checkpoint.pt")
         options = {"finetune-from-model": str(parent / "checkpoint.pt")}
         if message:
             with pytest.raises(RecipeError, match=message):

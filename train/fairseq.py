@@ -30,10 +30,15 @@ from train.trouble import DivergenceWatch, explain
 
 CHECKPOINT, RESAMPLED, SETTINGS = "checkpoint.pt", "resampled", "settings.json"
 
-# Memory that was freed is kept for the next update and asked for in large pages: glibc otherwise
-# gives it back to the kernel, which has to clear it each time.
-_MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:" \
-          "glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456"  # fmt: skip
+# For training on a CPU.
+ENVIRONMENT = {
+    # A spinning thread takes the core that another process needs: speed falls to a third.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Memory that was freed is kept for the next update, and asked for in large pages: by itself,
+    # glibc gives it back to the kernel, which has to clear it each time.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
+    "glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456",
+}
 
 # What the wrapper relies on, so that a configuration may not change it.
 _OURS = {
@@ -236,10 +241,7 @@ def _run(
     processes: int,
     cpu_threads: int | None,
 ) -> None:
-    environment = dict(os.environ)
-    # A spinning thread takes the core that another process needs: speed falls to a third.
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    environment.setdefault("GLIBC_TUNABLES", _MALLOC)
+    environment = {**ENVIRONMENT, **os.environ}
     environment["OMP_NUM_THREADS"] = str(cpu_threads or max(1, cores() // processes))
     start = [sys.executable, "-m"]
     if processes > 1:

@@ -39,7 +39,7 @@ _NAMES = {
     "decoder-layers": "dec-depth",
     "encoder-embed-dim": "dim-emb",
     "encoder-ffn-embed-dim": "transformer-dim-ffn",
-    "decoder-ffn-embed-dim": "transformer-dim-decoder-ffn",
+    "decoder-ffn-embed-dim": "transformer-decoder-dim-ffn",
     "encoder-attention-heads": "transformer-heads",
     "share-all-embeddings": "tied-embeddings-all",
     "dropout": "transformer-dropout",
@@ -91,6 +91,8 @@ def marian_options(options: dict[str, Any], own: dict[str, Any]) -> dict[str, An
         "transformer-preprocess": "n" if before else "",
         "transformer-postprocess": "da" if before else "dan",
         "transformer-postprocess-top": "n" if before else "",
+        # fairseq's; Marian's own is swish.
+        "transformer-ffn-activation": "relu",
     }
     if scheduler == "inverse_sqrt":
         result["lr-decay-inv-sqrt"] = given.get("warmup-updates", 4000)
@@ -298,8 +300,8 @@ def _run(configuration: dict[str, Any], out: Path, words: int) -> bool:
     if code and not any("signal" in line for line in tail[-20:]):
         if cause := explain(tail[-50:], code):
             raise RecipeError(f"{cause} (log: {out / LOG})")
-        shown = "\n".join(line for line in tail[-5:] if line.strip())
-        raise RecipeError(f"Marian ended with exit code {code}; see {out / LOG}:\n{shown}")
+        said = [line.partition("Error: ")[2] for line in tail if "Error: " in line] or tail[-1:]
+        raise RecipeError(f"Marian ended with exit code {code}: {said[0]} (log: {out / LOG})")
     return not any("Training finished" in line for line in tail)
 
 

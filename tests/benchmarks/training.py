@@ -1,0 +1,115 @@
+"""Races train.fairseq against plain fairseq-train: same model, data, batches and seed.
+
+    python tests/benchmarks/training.py --data exp/binary --out /tmp/race --rounds 3
+
+Runs them by turns and prints target tokens per second (the first five updates left out), the
+largest difference between the losses of any update, and the share that training reaches of the
+machine's own speed in multiplying matrices. `--config` names the model; Transformer-Tiny of
+recipes/multi30k unless given.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import yaml
+
+from train.curves import parse_record
+from train.fairseq import arguments
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PLAIN = (
+    "import argparse, torch; torch.serialization.add_safe_globals([argparse.Namespace]);"
+    "from fairseq_cli.train import cli_main; cli_main()"
+)
+
+
+def records(lines: list[str]) -> list[dict[str, Any]]:
+    """Of training, one for each update."""
+    parsed = (parse_record(line) for line in lines)
+    return [record for kind, record in filter(None, parsed) if kind == "train_inner"]
+
+
+def speed(found: list[dict[str, Any]]) -> float:
+    """Target tokens per second, without the first five updates."""
+    tokens = sum(record["wpb"] for record in found[5:])
+    return float(tokens / sum(record["wpb"] / record["wps"] for record in found[5:]))
+
+
+def run(command: list[str], environment: dict[str, str]) -> list[dict[str, Any]]:
+    """Records of a training."""
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, text=True, check=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return records(done.stdout.split("\n"))
+
+
+def matmul_speed() -> float:
+    """Floating-point operations per second in large products of matrices."""
+    a = torch.randn(2048, 2048)
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return float(2 * 2048**3 / median(times))
+
+
+def operations_per_token(checkpoint: Path) -> float:
+    """Multiplications and additions for a target token, forward and backward: 6 a parameter.
+
+    The shared embedding counts once, as the output layer; with as many source as target tokens.
+    """
+    model = torch.load(checkpoint, weights_only=True)["model"]
+    names = ("encoder.embed_tokens", "decoder.embed_tokens", "_float_tensor", "version")
+    return float(6 * sum(v.numel() for k, v in model.items() if not any(n in k for n in names)))
+
+
+def main() -> None:
+    """Race, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=50)
+    given = parser.parse_args()
+    config = given.config or REPOSITORY / "recipes" / "multi30k" / "conf" / "paper.yaml"
+    options = yaml.safe_load(config.read_text())["options"]
+    options |= {"max-update": given.updates, "update-freq": 1, "disable-validation": True}
+    del options["save-interval-updates"], options["patience"]
+    words = arguments(given.data, given.out, options, {"seed": 1})
+    words = [w for w in words if not w.startswith(("--log-interval", "--tensorboard"))]
+    words += ["--log-interval=1", "--no-save", "--save-dir=" + str(given.out)]
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "fairseq.log").touch()
+    settings = json.dumps({"out": str(given.out)})
+    from train.fairseq import ENVIRONMENT
+
+    plain, ours = [], []
+    for number in range(given.rounds):
+        plain.append(run([sys.executable, "-c", PLAIN, *words], {}))
+        ours.append(
+            run([sys.executable, "-m", "train.fairseq_main", settings, *words], ENVIRONMENT)
+        )
+        print(f"round {number + 1}: plain {speed(plain[-1]):,.0f}, ours {speed(ours[-1]):,.0f} "
+              "target tokens/s", flush=True)  # fmt: skip
+    differences = [abs(a["loss"] / b["loss"] - 1) for a, b in zip(ours[0], plain[0], strict=True)]
+    slow, fast = (median(speed(found) for found in side) for side in (plain, ours))
+    print(f"medians: plain {slow:,.0f}, ours {fast:,.0f} target tokens/s: {fast / slow:.2f} times")
+    print(
+        f"losses of {len(differences)} updates: largest relative difference {max(differences):.1e}"
+    )
+    print(f"matrices: {matmul_speed() / 1e9:.1f} GFLOP/s")
+
+
+if __name__ == "__main__":
+    main()

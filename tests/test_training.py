@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -226,6 +227,25 @@ def test_the_best_checkpoints_are_averaged(finished: Recipe, tmp_path: Path) -> 
     names = [f"checkpoint.best_loss_{loss:.3f}" for loss in losses]
     assert [name[: len(names[0])] for name in record["averaged"]] == names
     assert not list(out.glob("checkpoint.best_*"))
+
+
+def test_checkpoints_of_epochs_are_averaged_and_interval_s_at_an_epoch_s_end_too(
+    finished: Recipe, tmp_path: Path
+) -> None:
+    data = finished.exp / "binary"
+    options = {name: value for name, value in OPTIONS.items() if name != "save-interval-updates"}
+    train(data, tmp_path / "epochs", {**options, "max-update": 45}, average_last=2)
+    log = (tmp_path / "epochs" / "fairseq.log").read_text()
+    ends = {int(n): int(u) for n, u in re.findall(r"checkpoint(\d+)\.pt \(epoch \d+ @ (\d+) ", log)}
+    record = json.loads((tmp_path / "epochs" / "train.json").read_text())
+    assert record["averaged"] == [f"checkpoint{n}.pt" for n in sorted(ends)[-2:]]
+    assert [path.name for path in (tmp_path / "epochs").glob("checkpoint*")] == ["checkpoint.pt"]
+    # An epoch's length as the interval: fairseq itself would keep none of these.
+    every = ends[1]
+    options = {**OPTIONS, "save-interval-updates": every, "max-update": 3 * every}
+    train(data, tmp_path / "interval", options, average_last=3)
+    record = json.loads((tmp_path / "interval" / "train.json").read_text())
+    assert record["averaged"] == [f"checkpoint_{n}_{n * every}.pt" for n in (1, 2, 3)]
 
 
 def test_a_diverging_training_is_stopped_and_explained(finished: Recipe, tmp_path: Path) -> None:

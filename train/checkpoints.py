@@ -15,7 +15,8 @@ from pipeline.errors import RecipeError
 
 LAST = "checkpoint_last.pt"
 _BEST = re.compile(r"checkpoint\.best_\w+_(-?\d+\.\d+)\.pt")
-_NUMBERED = re.compile(r"checkpoint_\d+_(\d+)\.pt")
+# Of an epoch, or of an epoch and an update.
+_NUMBERED = re.compile(r"checkpoint(?:_\d+_)?(\d+)\.pt")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -34,10 +35,10 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def numbered(directory: Path) -> list[Path]:
-    """The checkpoints that were saved at some update and are whole, oldest first."""
+    """The checkpoints of updates, or of epochs, that are whole, oldest first."""
     found = [
         (int(match[1]), path)
-        for path in directory.glob("checkpoint_*.pt")
+        for path in directory.glob("checkpoint*.pt")
         if (match := _NUMBERED.fullmatch(path.name)) and is_whole(path)
     ]
     return [path for _, path in sorted(found)]

@@ -46,7 +46,6 @@ _OURS = {
     "log-interval": "10",
     # Above 1, fairseq drops a last batch that is not a multiple of it, without a word.
     "required-batch-size-multiple": "1",
-    "no-epoch-checkpoints": "",
     # Batches are read from mapped memory: a worker process would only take a core.
     "num-workers": "0",
     "no-progress-bar": "",
@@ -107,7 +106,8 @@ def train(
         preset: settings from the literature for so much text (train/presets); chosen by the
             number of pairs if neither this nor options are given.
         seed: seed of the parameters, the order of the batches and dropout.
-        average_last: number of checkpoints to average, each save-interval-updates apart.
+        average_last: number of checkpoints to average, save-interval-updates apart, or if that is
+            not given, an epoch.
         average_best: average as many checkpoints with the best dev score instead.
         stop_on: what patience waits for, and average_best goes by: dev loss, or BLEU or chrF of
             dev, detokenised (greedy search; needs --subwords).
@@ -135,7 +135,11 @@ def train(
         _check_subwords(data, subwords)
     if sampling:
         settings["resample"] = [str(subwords), sampling, seed, str(out / RESAMPLED)]
-    ours = {"seed": seed, "keep-interval-updates": average_last, **_devices(processes, amp)}
+    ours = {"seed": seed, **_devices(processes, amp)}
+    if {"save-interval-updates", "save_interval_updates"} & options.keys():
+        ours |= {"keep-interval-updates": average_last, "no-epoch-checkpoints": True}
+    else:
+        ours["keep-last-epochs"] = average_last
     if minutes:
         ours["stop-time-hours"] = minutes / 60
     if stop_on != "loss":
@@ -156,7 +160,7 @@ def train(
             print(f"stopped when told to, after {updates:,} updates; run it again to go on")
             return
         _finish(out, options, seed, average_last, average_best, command_line)
-    for pattern in ("checkpoint_*.pt", "checkpoint.best_*.pt", "*.partial", SETTINGS):
+    for pattern in ("checkpoint[_0-9]*.pt", "checkpoint.best_*.pt", "*.partial", SETTINGS):
         for path in out.glob(pattern):
             path.unlink()
     shutil.rmtree(out / RESAMPLED, ignore_errors=True)

@@ -1,0 +1,156 @@
+"""Marian through the same settings: options, its log, kills, and a bundle of its model."""
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import REPOSITORY, Recipe
+
+from decode.bundle import Bundle
+from decode.export import export
+from pipeline.errors import RecipeError
+from pipeline.lines import read_lines
+from train.marian import average, marian_options, parse_record, read_curves, train
+
+installed = pytest.mark.skipif(
+    importlib.util.find_spec("_pymarian") is None,
+    reason="the extra marian (pymarian, 600 MB) is not installed",
+)
+TOY: dict[str, Any] = yaml.safe_load((REPOSITORY / "tests" / "toy.yaml").read_text())["options"]
+OPTIONS = {**TOY, "lr-scheduler": "inverse_sqrt", "max-update": 60, "save-interval-updates": 20}
+
+
+def test_settings_become_marian_s() -> None:
+    paper = yaml.safe_load((REPOSITORY / "recipes/multi30k/conf/paper.yaml").read_text())
+    ours = marian_options(paper["options"], {"exponential-smoothing": 1e-4})
+    expected = {
+        "type": "transformer", "enc-depth": 4, "dec-depth": 4, "dim-emb": 128,
+        "transformer-dim-ffn": 256, "transformer-heads": 4, "tied-embeddings-all": True,
+        "transformer-dropout": 0.3, "label-smoothing": 0.1, "optimizer-params": [0.9, 0.98],
+        "learn-rate": 0.005, "lr-decay-inv-sqrt": 2000, "lr-warmup": 2000,
+        "mini-batch-words": 4096, "optimizer-delay": 2, "after": "8000u", "early-stopping": 10,
+        "transformer-postprocess": "dan", "transformer-ffn-activation": "relu",
+        "exponential-smoothing": 1e-4,
+    }  # fmt: skip
+    assert expected.items() <= ours.items()
+
+
+def test_what_marian_has_not_is_refused_together() -> None:
+    options = {**OPTIONS, "lr-scheduler": "polynomial_decay", "encoder-layerdrop": 0.1}
+    with pytest.raises(
+        RecipeError, match="no counterpart of encoder-layerdrop, lr-scheduler: polynomial_decay;"
+    ):
+        marian_options(options, {})
+
+
+def test_records_of_its_log() -> None:
+    line = (
+        "[2026-11-25 17:50:05] Ep. 1 : Up. 1,010 : Sen. 2,697 : Cost 0.69314718 : Time 23.49s : "
+        "1574.60 words/s : gNorm 2.8612"
+    )
+    parsed = parse_record(line)
+    assert parsed is not None
+    kind, record = parsed
+    assert kind == "train_inner" and record["num_updates"] == 1010 and record["wps"] == 1574.6
+    assert record["nll_loss"] == pytest.approx(1.0)  # ln 2 is a bit
+    parsed = parse_record("[…] [valid] Ep. 1 : Up. 20 : ce-mean-words : 1.38629 : new best")
+    assert parsed is not None and parsed[0] == "valid"
+    assert parsed[1]["valid_ppl"] == pytest.approx(4.0, rel=1e-4)
+    assert parse_record("[config] lr-warmup: 10") is None
+
+
+def test_average_by_hand(tmp_path: Path) -> None:
+    for name, value in (("a", 1.0), ("b", 4.0)):
+        np.savez(tmp_path / f"{name}.npz", W=np.full(2, value, np.float32),
+                 **{"special:model.yml": np.array([65, 66], np.int8)})  # fmt: skip
+    average([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "mean.npz")
+    with np.load(tmp_path / "mean.npz") as model:
+        assert model["W"].tolist() == [2.5, 2.5] and model["W"].dtype == np.float32
+        assert model["special:model.yml"].tolist() == [65, 66]
+
+
+@installed
+@pytest.mark.slow
+def test_from_subwords_to_translations(finished: Recipe, tmp_path: Path) -> None:
+    subwords, out = finished.exp / "subword", tmp_path / "a dir, with comma"
+    train(subwords, out, OPTIONS, average_last=2)
+    record = json.loads((out / "train.json").read_text())
+    assert record["averaged"] == ["model.iter40.npz", "model.iter60.npz"]
+    losses = [record["valid_nll_loss"] for record in read_curves(out / "marian.log").valid.values()]
+    assert losses[-1] < losses[0] - 1
+    assert not list(out.glob("model*"))
+    export(out / "checkpoint.npz", subwords, tmp_path / "bundle")
+    bundle = Bundle.load(tmp_path / "bundle")
+    source = list(read_lines(finished.exp / "clean" / "test.es"))
+    hypotheses = bundle.translate(source, beam=1)
+    assert len(hypotheses) == len(source) and any(hypotheses)
+    # Marian's own decoder, on the same model and subwords.
+    text = tmp_path / "test.sp"
+    pieces = bundle.codec.encode(source, "es")
+    text.write_text("".join(" ".join(line) + "\n" for line in pieces))
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, _pymarian; _pymarian.main(sys.argv[1:])", "decoder",
+         "-m", str(out / "checkpoint.npz"), "-v", str(out / "vocab.yml"), str(out / "vocab.yml"),
+         "-i", str(text), "-b", "1", "--cpu-threads", "1", "--quiet"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    theirs = [bundle.codec.restore(line.split(" "), "ca") for line in done.stdout.split("\n")[:-1]]
+    equal = sum(a == b for a, b in zip(hypotheses, theirs, strict=True))
+    assert equal >= 0.9 * len(source)
+    with pytest.raises(RecipeError, match="hold different subwords"):
+        lines = (out / "vocab.yml").read_text().split("\n")
+        (out / "vocab.yml").write_text("\n".join([*lines[:2], lines[3], lines[2], *lines[4:]]))
+        export(out / "checkpoint.npz", subwords, tmp_path / "o")
+
+
+@installed
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_it_goes_on(finished: Recipe, tmp_path: Path, number: int) -> None:
+    out = tmp_path / "train"
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump({"options": {**OPTIONS, "max-update": 150}}))
+    command = [sys.executable, "-m", "train.marian", "--subwords", str(finished.exp / "subword"),
+               "--out", str(out), "--config", str(config)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 90
+    while not (out / "safe").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    output = process.communicate(timeout=60)[0]
+    if number == signal.SIGTERM:
+        assert process.returncode == 0 and "run it again to go on" in output
+    else:
+        (out / "model.npz").write_bytes(b"cut by the kill")
+    assert not (out / "checkpoint.npz").exists()
+    subprocess.run(command, check=True, capture_output=True)
+    log = (out / "marian.log").read_text()
+    assert "[training] Model reloaded" in log or "Loading model from" in log
+    assert max(read_curves(out / "marian.log").train) == 150
+
+
+@installed
+def test_a_wrong_option_of_marian_s_is_shown(finished_subwords: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="not expected: enc-dept"):
+        train(finished_subwords, tmp_path / "o", OPTIONS, {"enc-dept": 3})
+
+
+@pytest.fixture
+def finished_subwords(tmp_path: Path) -> Path:
+    """A few subwords, without the whole toy experiment."""
+    from test_preprocess import make_bitext
+
+    from preprocess.subword import subword
+
+    pairs = [(f"el gat número {n}", f"the cat number {n}") for n in range(60)]
+    make_bitext(tmp_path / "in", train=pairs, dev=pairs[:5], test=pairs[:5])
+    subword(tmp_path / "in", tmp_path / "subword", vocab_size=40)
+    return tmp_path / "subword"

@@ -87,12 +87,15 @@ def test_a_model_that_the_data_was_not_made_with_is_refused(cut: Path, tmp_path:
             )
 
 
+OPTIONS = {"arch": "transformer", "encoder-layers": 1, "decoder-layers": 1,
+           "encoder-embed-dim": 16, "decoder-embed-dim": 16, "encoder-ffn-embed-dim": 16,
+           "decoder-ffn-embed-dim": 16, "encoder-attention-heads": 2, "dropout": 0.1,
+           "decoder-attention-heads": 2, "share-all-embeddings": True, "optimizer": "adam",
+           "lr": 0.01, "max-tokens": 1500}  # fmt: skip
+
+
 def run(cut: Path, out: Path, updates: int) -> str:
-    options = {"arch": "transformer", "encoder-layers": 1, "decoder-layers": 1,
-               "encoder-embed-dim": 16, "decoder-embed-dim": 16, "encoder-ffn-embed-dim": 16,
-               "decoder-ffn-embed-dim": 16, "encoder-attention-heads": 2, "dropout": 0.1,
-               "decoder-attention-heads": 2, "share-all-embeddings": True, "optimizer": "adam",
-               "lr": 0.01, "max-tokens": 1500, "max-update": updates}  # fmt: skip
+    options = {**OPTIONS, "max-update": updates}
     command_line = arguments(cut / "binary", out, options, {"seed": 1})
     resample = [str(cut / "subword"), 0.2, 1, str(out / "resampled")]
     out.mkdir(exist_ok=True)
@@ -117,3 +120,15 @@ def test_a_resumed_run_sees_what_it_would_have_seen(cut: Path, tmp_path: Path) -
     models = [load(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("whole", "parts")]
     for name, values in models[0].items():
         np.testing.assert_array_equal(values.numpy(), models[1][name].numpy(), err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", KINDS[2:], indirect=True, ids=["subword-nmt"])
+def test_two_processes_train_on_the_same_cut(cut: Path, tmp_path: Path) -> None:
+    """One writes each epoch, both read it: as many sentences as there are, and no damage."""
+    options = {**OPTIONS, "max-update": 12}
+    train(cut / "binary", tmp_path / "o", options, subwords=cut / "subword", sampling=0.2,
+          average_last=1, processes=2)  # fmt: skip
+    log = (tmp_path / "o" / "fairseq.log").read_text()
+    assert len(set(re.findall(r"loading train data for epoch (\d+)", log))) >= 2
+    assert not (tmp_path / "o" / "resampled").exists()

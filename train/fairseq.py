@@ -118,7 +118,7 @@ def train(
             model's exponent (0.2). 0 trains on the same subwords in every epoch.
         amp: number format for a GPU: half as much memory, and more speed.
         processes: on so many GPUs, or in so many processes on the CPU (default: every GPU, or 1).
-        cpu_threads: threads of a process on the CPU (default: the cores, shared among them).
+        cpu_threads: threads of each process on the CPU (default: one for each core, shared out).
 
     """
     if options is None or preset:
@@ -246,7 +246,8 @@ def _run(
     cpu_threads: int | None,
 ) -> None:
     environment = {**ENVIRONMENT, **os.environ}
-    environment["OMP_NUM_THREADS"] = str(cpu_threads or max(1, cores() // processes))
+    if cpu_threads or processes > 1:
+        environment["OMP_NUM_THREADS"] = str(cpu_threads or max(1, cores() // processes))
     start = [sys.executable, "-m"]
     if processes > 1:
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]

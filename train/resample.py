@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import RecipeError
@@ -73,15 +74,22 @@ def install(subwords: Path, sampling: float, seed: int, out: Path) -> None:
             if split != "train":
                 super().load_dataset(split, epoch=epoch, combine=combine, **kwargs)
                 return
-            directory = out / f"epoch{epoch}"
-            write_epoch(subwords, directory, sampling, seed, epoch)
+            directory, first = out / f"epoch{epoch}", not _rank()
+            if first:
+                write_epoch(subwords, directory, sampling, seed, epoch)
+            if torch.distributed.is_initialized():
+                torch.distributed.barrier()
             data, self.cfg.data = self.cfg.data, str(directory)
             super().load_dataset(split, epoch=epoch, combine=combine, **kwargs)
             self.cfg.data = data
-            for old in _others(out, directory):
+            for old in _others(out, directory) if first else ():
                 shutil.rmtree(old)
 
     TASK_REGISTRY["translation"] = ResamplingTask
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
 def _others(out: Path, directory: Path) -> Iterator[Path]:

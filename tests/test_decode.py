@@ -139,7 +139,7 @@ def test_parts_that_do_not_belong_together_are_refused(finished, tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_reader_that_stops_early_is_no_error(finished) -> None:
-    command = f"'{sys.executable}' -m decode.translate --bundle '{finished.exp}/bundle'"
+    command = f"'{sys.executable}' -m decode.translate --bundle '{finished.exp}/bundle-1'"
     lines = f"yes 'nifo niba' | head -n 9000 | {command} | head -n 1"
     result = subprocess.run(["bash", "-c", lines], capture_output=True, text=True)
     assert "Traceback" not in result.stderr and result.stdout.count("\n") == 1

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from math import cos, sin
 from pathlib import Path
 from typing import Any
 
@@ -69,23 +70,26 @@ def test_records_of_its_log() -> None:
 
 def test_average_by_hand(tmp_path: Path) -> None:
     for name, value in (("a", 1.0), ("b", 4.0)):
-        np.savez(tmp_path / f"{name}.npz", W=np.full(2, value, np.float32),
-                 **{"special:model.yml": np.array([65, 66], np.int8)})  # fmt: skip
+        np.savez(tmp_path / f"{name}.npz", Wemb=np.full((1, 4), value, np.float32),
+                 **{"special:model.yml": np.array([65, 66, 0, 0, 0], np.int8)})  # fmt: skip
     average([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "mean.npz")
     with np.load(tmp_path / "mean.npz") as model:
-        assert model["W"].tolist() == [2.5, 2.5] and model["W"].dtype == np.float32
-        assert model["special:model.yml"].tolist() == [65, 66]
+        assert model["Wemb"].tolist() == [[2.5] * 4] and model["Wemb"].dtype == np.float32
+        # Position 3 of four dimensions: sines, then cosines, with wavelengths 1 and 10,000.
+        expected = [sin(3), sin(3e-4), cos(3), cos(3e-4)]
+        np.testing.assert_allclose(model["Wpos"][3], expected, rtol=1e-6)
+        assert model["special:model.yml"].tolist() == [65, 66, 0]
 
 
 @installed
 @pytest.mark.slow
 def test_from_subwords_to_translations(finished: Recipe, tmp_path: Path) -> None:
     subwords, out = finished.exp / "subword", tmp_path / "a dir, with comma"
-    train(subwords, out, OPTIONS, average_last=2)
+    train(subwords, out, {**OPTIONS, "max-update": 400}, average_last=2)
     record = json.loads((out / "train.json").read_text())
-    assert record["averaged"] == ["model.iter40.npz", "model.iter60.npz"]
+    assert record["averaged"] == ["model.iter380.npz", "model.iter400.npz"]
     losses = [record["valid_nll_loss"] for record in read_curves(out / "marian.log").valid.values()]
-    assert losses[-1] < losses[0] - 1
+    assert losses[-1] < losses[0] - 0.2
     assert not list(out.glob("model*"))
     export(out / "checkpoint.npz", subwords, tmp_path / "bundle")
     bundle = Bundle.load(tmp_path / "bundle")
@@ -97,14 +101,18 @@ def test_from_subwords_to_translations(finished: Recipe, tmp_path: Path) -> None
     pieces = bundle.codec.encode(source, "es")
     text.write_text("".join(" ".join(line) + "\n" for line in pieces))
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, _pymarian; _pymarian.main(sys.argv[1:])", "decoder",
+        [sys.executable, "-c", "import sys, _pymarian; _pymarian.main(sys.argv[1:])", "decode",
          "-m", str(out / "checkpoint.npz"), "-v", str(out / "vocab.yml"), str(out / "vocab.yml"),
          "-i", str(text), "-b", "1", "--cpu-threads", "1", "--quiet"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     theirs = [bundle.codec.restore(line.split(" "), "ca") for line in done.stdout.split("\n")[:-1]]
-    equal = sum(a == b for a, b in zip(hypotheses, theirs, strict=True))
-    assert equal >= 0.9 * len(source)
+    # So small a model does not always find an end, and the two cut at different lengths.
+    equal = sum(
+        a == b or (len(a) > 60 and a[:60] == b[:60])
+        for a, b in zip(hypotheses, theirs, strict=True)
+    )
+    assert equal == len(source), list(zip(hypotheses, theirs, strict=True))
     with pytest.raises(RecipeError, match="hold different subwords"):
         lines = (out / "vocab.yml").read_text().split("\n")
         (out / "vocab.yml").write_text("\n".join([*lines[:2], lines[3], lines[2], *lines[4:]]))

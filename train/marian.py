@@ -342,24 +342,38 @@ def _finish(out: Path, configuration: dict[str, Any], curves: Curves, average_la
 
 
 def average(paths: Sequence[Path], out: Path) -> None:
-    """Write a model with the mean of the parameters of several, summed in float64."""
+    """Write a model with the mean of the parameters of several, summed in float64.
+
+    And with Marian's table of positions: CTranslate2 would make one with other wavelengths, which
+    in a narrow model changes half of the translations.
+    """
     total: dict[str, Any] = {}
     for path in paths:
         with np.load(path, allow_pickle=False) as model:
             for name in model.files:
                 value = model[name]
                 if name.startswith("special:"):
-                    total[name] = value
+                    # Text, filled up with NULs, of which CTranslate2 expects one.
+                    total[name] = np.append(np.trim_zeros(value, "b"), np.zeros(1, value.dtype))
                 else:
                     total[name] = total.get(name, 0.0) + value.astype(np.float64)
     mean = {
         name: value if name.startswith("special:") else (value / len(paths)).astype(np.float32)
         for name, value in total.items()
     }
+    embedding = next(value for name, value in mean.items() if name.endswith("Wemb"))
+    mean.setdefault("Wpos", _positions(embedding.shape[1]))
     partial = out.with_name(out.name + ".partial")
     with open(partial, "wb") as file:
         np.savez(file, **mean)
     os.replace(partial, out)
+
+
+def _positions(dimensions: int, count: int = 2048) -> Any:
+    """Sines and cosines of positions as Marian (and tensor2tensor) computes them."""
+    scales = np.exp(np.arange(dimensions // 2) * -log(10_000) / (dimensions // 2 - 1))
+    angles = np.arange(count)[:, None] * scales
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def bleu4(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[float, 
 
 
 def paper(
-    hypotheses: list[Path], references: Path, published: Path, pair: str, name: str, out: Path
+    hypotheses: list[str], references: Path, published: Path, pair: str, name: str, out: Path
 ) -> None:
     """Score tokenised hypotheses of a test set as a paper did, next to the paper's number.
 
@@ -49,7 +49,7 @@ def paper(
     --references exp/tokens/test.de --hypotheses+ exp/tokens-test-1/hypotheses.txt --out exp/paper
 
     Args:
-        hypotheses: a file of tokenised hypotheses for each seed.
+        hypotheses: name of a file of tokenised hypotheses, for each seed.
         references: the references, tokenised in the same way.
         published: YAML with the paper's `source`, its `conditions`, and `scores` by pair and set.
         pair: source and target language, as in `published`.

@@ -46,3 +46,19 @@ def test_another_byte_is_refused(tmp_path: Path) -> None:
     (data / "val.de.gz").write_bytes((DATA / "val.en.gz").read_bytes())
     output = run(tmp_path / "exp", "--set", f"data={data}", "--stop-stage", "1", code=1)
     assert "val.de.gz has sha256" in output and "was expected" in output
+
+
+def test_the_paper_s_way_to_score(tmp_path: Path) -> None:
+    """With a model of a few updates: what is compared is the reference, not the model."""
+    toy = REPOSITORY / "tests" / "toy.yaml"
+    config = tmp_path / "toy.yaml"
+    longer = "max-tokens: 2000\n  max-update: 20\n  total-num-update: 20"
+    config.write_text(toy.read_text().replace("max-tokens: 400", longer))
+    output = run(tmp_path / "exp", "--set", f"train_config={config}")
+    paper = json.loads((tmp_path / "exp" / "paper-test" / "paper.json").read_text())
+    assert paper["published"] == 41.02
+    # The length of the references that the paper's own log gives.
+    assert "reflen=12103" in paper["details"][0]
+    assert "BLEU4 as in Wu et al. 2021" in output and "41.02" in output
+    scores = json.loads((tmp_path / "exp" / "score-test2017" / "scores.json").read_text())
+    assert "case:lc" in scores["systems"]["model-seed1"]["scores"][0]["signature"]

@@ -1,6 +1,8 @@
 """BLEU4 as multi-bleu.perl defines it, worked by hand, and the table beside a paper."""
 
 import json
+import subprocess
+import sys
 from math import exp
 from pathlib import Path
 
@@ -48,7 +50,7 @@ def test_seeds_beside_what_was_published(
     known = tmp_path / "published.yaml"
     known.write_text("source: A & B 2020\nconditions: tokenised\nscores: {en-de: {test: 41.02}}\n")
     for pair in ("en-de", "de-en"):
-        files = [tmp_path / "hyp 1", tmp_path / "hyp 2"]
+        files = [str(tmp_path / "hyp 1"), str(tmp_path / "hyp 2")]
         paper(files, tmp_path / "ref", known, pair, "test", tmp_path / pair)
     first, second = (
         json.loads((tmp_path / pair / "paper.json").read_text()) for pair in ("en-de", "de-en")
@@ -60,3 +62,19 @@ def test_seeds_beside_what_was_published(
     # 4/5, 3/4, 2/3 and 1/2 right: 66.87; with 100 the mean is 83.44, the deviation 23.42.
     assert "test              41.02    83.44 ±23.42      2" in output
     assert "test                  -    83.44 ±23.42      2" in output
+
+
+def test_the_command_takes_a_file_for_each_seed(tmp_path: Path) -> None:
+    """A path's list would be read out of the file: jsonargparse does so for list[Path]."""
+    directory = tmp_path / "a dir, with comma"
+    directory.mkdir()
+    for name, line in (("ref", "a b c d"), ("1", "a b c d"), ("2", "x y z")):
+        (directory / name).write_text(line + "\n")
+    (directory / "p.yaml").write_text("{source: A, conditions: B, scores: {}}\n")
+    command = [sys.executable, "-m", "score.paper", "--published", str(directory / "p.yaml"),
+               "--pair", "en-de", "--name", "test", "--references", str(directory / "ref"),
+               "--hypotheses+", str(directory / "1"), "--hypotheses+", str(directory / "2"),
+               "--out", str(directory / "o")]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    found = json.loads((directory / "o" / "paper.json").read_text())["scores"]
+    assert found == [pytest.approx(100), 0.0]

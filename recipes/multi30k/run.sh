@@ -11,6 +11,7 @@ setting src=en "source language: en, de or fr"
 setting tgt=de "target language"
 setting data=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw "where train.en.gz … are: an address, or a folder"
 setting scale=paper "paper, or small"
+setting train_config= "options of fairseq-train (default: conf/paper.yaml or small.yaml)"
 setting seeds=1 "seeds of the training, as 1,2,3; several give mean and spread"
 start "$@"
 
@@ -50,7 +51,7 @@ stage 4 "Binarise" --in "$exp/subword" --out "$exp/binary" -- \
 for seed in ${seeds//,/ }; do
     stage 5 "Train, seed $seed" --resume --in "$exp/binary" --out "$exp/train-$seed" -- \
         python -m train.fairseq --data "$exp/binary" --out "$exp/train-$seed" \
-        --config "$recipe/conf/$scale.yaml" --seed "$seed"
+        --config "${train_config:-$recipe/conf/$scale.yaml}" --seed "$seed"
 
     stage 6 "Export a model bundle, seed $seed" --in "$exp/train-$seed/checkpoint.pt" \
         "$exp/binary" "$exp/subword" --out "$exp/bundle-$seed" -- \

@@ -19,7 +19,8 @@ from decode.bundle import Bundle
 from decode.export import export
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
-from train.marian import average, marian_options, parse_record, read_curves, train
+from train.curves import read_curves
+from train.marian import average, marian_options, parse_record, train
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("_pymarian") is None,
@@ -88,7 +89,10 @@ def test_from_subwords_to_translations(finished: Recipe, tmp_path: Path) -> None
     train(subwords, out, {**OPTIONS, "max-update": 400}, average_last=2)
     record = json.loads((out / "train.json").read_text())
     assert record["averaged"] == ["model.iter380.npz", "model.iter400.npz"]
-    losses = [record["valid_nll_loss"] for record in read_curves(out / "marian.log").valid.values()]
+    losses = [
+        record["valid_nll_loss"]
+        for record in read_curves(read_lines(out / "marian.log"), parse_record).valid.values()
+    ]
     assert losses[-1] < losses[0] - 0.2
     assert not list(out.glob("model*"))
     export(out / "checkpoint.npz", subwords, tmp_path / "bundle")
@@ -142,7 +146,7 @@ def test_interrupted_it_goes_on(finished: Recipe, tmp_path: Path, number: int) -
     subprocess.run(command, check=True, capture_output=True)
     log = (out / "marian.log").read_text()
     assert "[training] Model reloaded" in log or "Loading model from" in log
-    assert max(read_curves(out / "marian.log").train) == 150
+    assert max(read_curves(read_lines(out / "marian.log"), parse_record).train) == 150
 
 
 @installed

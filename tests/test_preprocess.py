@@ -10,6 +10,7 @@ from preprocess import bitext
 from preprocess.clean import clean
 from preprocess.fetch import fetch
 from preprocess.libreoffice import package, paragraph_pairs, parse_page
+from preprocess.tokenise import tokenise
 
 PAGE = """<html><body>
 <h1 id="hd_id1" dir="auto">Open a <span class="emph">file</span></h1>
@@ -117,3 +118,17 @@ def test_help_of_a_real_package(tmp_path: Path) -> None:
     train = list(bitext.read_set(tmp_path, "train", "es", "ca"))
     assert 15_000 < len(train) < 30_000
     assert not any("CommandCtrl" in source for source, _ in train)
+
+
+def test_further_test_sets_travel_along(tmp_path: Path) -> None:
+    lines = [f"Frase {n}.\tOració {n}." for n in range(300)]
+    (tmp_path / "t.tsv").write_text("\n".join(lines))
+    (tmp_path / "more.es").write_text("Hola, Ana.\n")
+    (tmp_path / "more.ca").write_text("Bon dia, Anna.\n")
+    more = {"test2017": f"file:{tmp_path}/more.{{lang}}"}
+    fetch(tmp_path / "out", "es", "ca", f"file:{tmp_path}/t.tsv", more=more)
+    tokenise(tmp_path / "out", tmp_path / "tokens", steps={"default": ["lowercase", "tokenise"]})
+    assert bitext.all_sets(tmp_path / "tokens") == ["train", "dev", "test", "test2017"]
+    assert (tmp_path / "tokens" / "test2017.ca").read_text() == "bon dia , anna .\n"
+    with pytest.raises(RecipeError, match="a further test set needs a name of its own"):
+        fetch(tmp_path / "o", "es", "ca", f"file:{tmp_path}/t.tsv", more={"train": "file:x"})

@@ -104,3 +104,15 @@ def test_samples_are_wrapped_and_labelled(tmp_path: Path) -> None:
     assert len(text) == 12
     assert text[0] == "source     s word 0 of seven in all"
     assert text[6] == "reference  r word 3 of seven in all"
+
+
+def test_without_case_it_is_sacrebleu_s_with_its_own_signature(tmp_path: Path) -> None:
+    hypotheses, references = ["ein mann in berlin sitzt ."], ["Ein Mann in Berlin sitzt."]
+    (tmp_path / "h").write_text(hypotheses[0] + "\n")
+    (tmp_path / "r").write_text(references[0] + "\n")
+    command = [sys.executable, "-m", "sacrebleu", tmp_path / "r", "-i", tmp_path / "h", "-lc", "-b"]
+    done = subprocess.run([*command, "-w", "4"], capture_output=True, text=True, check=True)
+    ours = scores(hypotheses, references, "de", lowercase=True)
+    assert f"{ours[0].value:.4f}" == done.stdout.strip() and "case:lc" in ours[0].signature
+    assert ours[0].value > 2 * scores(hypotheses, references, "de")[0].value
+    assert "case:lc" in ours[1].signature  # chrF too

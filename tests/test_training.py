@@ -283,3 +283,21 @@ def test_the_losses_are_plain_fairseq_s(finished: Recipe, tmp_path: Path) -> Non
         assert ours.train[updates]["gnorm"] == pytest.approx(record["gnorm"], rel=1e-2)
     for updates, record in theirs.valid.items():
         assert ours.valid[updates]["valid_loss"] == pytest.approx(record["valid_loss"], rel=1e-3)
+
+
+def test_a_budget_of_minutes_and_of_threads(finished: Recipe, tmp_path: Path) -> None:
+    """Over before the first interval: what there is then is the model."""
+    options = {**OPTIONS, "max-update": 100_000, "save-interval-updates": 90_000}
+    out = tmp_path / "train"
+    train(finished.exp / "binary", out, options, minutes=0.05, cpu_threads=1)
+    log = (out / "fairseq.log").read_text()
+    assert "stop_time_hours: 0.00083" in log and "max_update: 100000" not in log
+    assert json.loads((out / "train.json").read_text())["averaged"] == ["checkpoint_last.pt"]
+    assert load(out / "checkpoint.pt")["model"]
+
+
+def test_half_precision_needs_a_gpu(finished: Recipe, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(RecipeError, match="amp=bf16 is for GPUs, and there is none"):
+        train(finished.exp / "binary", tmp_path / "o", OPTIONS, amp="bf16")

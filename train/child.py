@@ -1,5 +1,6 @@
 """Runs a training as a child: its log, a progress bar, and signals that are passed on."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,16 @@ from pipeline.progress import on_terminal
 from train.curves import Record
 from train.trouble import DivergenceWatch
 
+# For a training on the CPU, unless the user has set them.
+ENVIRONMENT = {
+    # A spinning thread takes the core that another process needs: speed falls to a third.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Memory that was freed is kept for the next update, and asked for in large pages: by itself,
+    # glibc gives it back to the kernel, which has to clear it each time.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
+    "glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456",
+}
+
 
 def run(
     command: Sequence[str],
@@ -27,13 +38,16 @@ def run(
     """Run a training to its end and append what it prints to `log`; returns its exit code.
 
     `parse` makes a record of a line, as train.curves.parse_record; `total` is the number of
-    updates, if known. Raises RecipeError if the training diverged, and KeyboardInterrupt after
-    Ctrl-C, once the training has saved its state.
+    updates, if known; `environment` is added to ours. Raises RecipeError if the training diverged,
+    and KeyboardInterrupt after Ctrl-C, once the training has saved its state.
     """
     with (
         open(log, "a", encoding="utf-8") as file,
         start_child(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**ENVIRONMENT, **os.environ, **environment},
         ) as process,
         _passed_on(process) as signals,
     ):

@@ -1,7 +1,7 @@
 """What fairseq's log says of a training: its records, curves and a plot."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,16 @@ def _number(value: Any) -> Any:
         return value
 
 
-def read_curves(lines: Iterable[str]) -> Curves:
+def read_curves(
+    lines: Iterable[str], parse: Callable[[str], tuple[str, Record] | None] = parse_record
+) -> Curves:
     """The curves of a log, also of one to which a resumed training was appended.
 
     What was trained again after a kill replaces what was lost.
     """
     curves = Curves({}, {})
     for line in lines:
-        if parsed := parse_record(line):
+        if parsed := parse(line):
             kind, record = parsed
             if kind == "train_inner":
                 curves.train[int(record["num_updates"])] = record

@@ -1,7 +1,6 @@
 """Train a model with fairseq: progress, resuming, averaging and a record around fairseq-train."""
 
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -25,20 +24,12 @@ from train.child import run
 from train.curves import parse_record, plot, read_curves
 from train.data import check_data, check_parent, number_of_pairs
 from train.fairseq_main import main as fairseq_main
+from train.settings import NAME as SETTINGS
+from train.settings import refuse_changes
 from train.stopping import LOG, unfinished
 from train.trouble import DivergenceWatch, explain
 
-CHECKPOINT, RESAMPLED, SETTINGS = "checkpoint.pt", "resampled", "settings.json"
-
-# For training on a CPU.
-ENVIRONMENT = {
-    # A spinning thread takes the core that another process needs: speed falls to a third.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    # Memory that was freed is kept for the next update, and asked for in large pages: by itself,
-    # glibc gives it back to the kernel, which has to clear it each time.
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:"
-    "glibc.malloc.trim_threshold=8589934592:glibc.malloc.top_pad=268435456",
-}
+CHECKPOINT, RESAMPLED = "checkpoint.pt", "resampled"
 
 # What the wrapper relies on, so that a configuration may not change it.
 _OURS = {
@@ -149,7 +140,8 @@ def train(
         ours["keep-best-checkpoints"] = average_best
     command_line = arguments(data, out, options, ours)
     out.mkdir(parents=True, exist_ok=True)
-    _refuse_changes(out, {**options, **ours, "sampling": sampling})
+    begun = any(out.glob("checkpoint*.pt"))
+    refuse_changes(out, {**options, **ours, "sampling": sampling}, begun)
     if not (out / CHECKPOINT).exists():  # else an earlier run was killed while tidying up
         mend_last(out)
         (out / UNFINISHED).unlink(missing_ok=True)
@@ -204,24 +196,6 @@ def _devices(processes: int, amp: str) -> dict[str, Any]:
     return options
 
 
-def _refuse_changes(out: Path, settings: dict[str, Any]) -> None:
-    """Keep the settings with an unfinished training, which may not go on with others."""
-    path, now = out / SETTINGS, {name: str(value) for name, value in settings.items()}
-    if path.exists() and any(out.glob("checkpoint*.pt")):
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changes = [
-            f"{name} from {before.get(name, 'unset')} to {now.get(name, 'unset')}"
-            for name in sorted(before.keys() | now.keys())
-            if before.get(name) != now.get(name)
-        ]
-        if changes:
-            raise RecipeError(
-                f"{out} holds a training that was begun with other settings: {'; '.join(changes)}. "
-                "Take the change back to go on with it, or delete the directory to start anew"
-            )
-    write_json(path, now)
-
-
 def _check_subwords(data: Path, subwords: Path | None) -> None:
     """Refuse a subword model that the data was not made with."""
     if not subwords:
@@ -245,7 +219,7 @@ def _run(
     processes: int,
     cpu_threads: int | None,
 ) -> None:
-    environment = {**ENVIRONMENT, **os.environ}
+    environment = {}
     if cpu_threads or processes > 1:
         environment["OMP_NUM_THREADS"] = str(cpu_threads or max(1, cores() // processes))
     start = [sys.executable, "-m"]
@@ -286,10 +260,7 @@ def _finish(
     curves = read_curves(read_lines(out / LOG))
     last = out / LAST
     if not curves.train and not last.exists():
-        raise RecipeError(
-            "training ended after no update at all; with restore-file, the parent's epochs and "
-            f"best score may count as its own: use finetune-from-model (log: {out / LOG})"
-        )
+        raise RecipeError(f"training ended after no update at all; see {out / LOG}")
     chosen = best(out, maximise="--maximize-best-checkpoint-metric" in command_line)
     chosen = chosen[:average_best] if average_best else numbered(out)[-average_last:]
     if not chosen and last.exists():  # a budget that ended before the first interval
@@ -311,8 +282,6 @@ def _finish(
     )
     plot(curves, out / "loss.png")
     updates = max(updates_of(path) for path in [*chosen, *([last] if last.exists() else [])])
-    if not updates:
-        raise RecipeError(f"training ended after no update at all; see {out / LOG}")
     average(chosen, out / CHECKPOINT)
     kind = "best" if average_best else "last"
     print(f"{updates:,} updates; averaged the {kind} {len(chosen)} checkpoints")

@@ -25,11 +25,14 @@ from preprocess.subword import DICTIONARY
 from train import marian_main
 from train.checkpoints import is_whole
 from train.child import run
-from train.curves import Curves, Record, plot
+from train.curves import Curves, Record, plot, read_curves
 from train.marian_main import VOCABULARY
+from train.settings import NAME as SETTINGS
+from train.settings import refuse_changes
 from train.trouble import DivergenceWatch, explain
 
-CHECKPOINT, LOG, MODEL, SAFE = "checkpoint.npz", "marian.log", "model.npz", "safe"
+CHECKPOINT, LOG, MODEL = "checkpoint.npz", "marian.log", "model.npz"
+SAFE, OLD = "safe", "safe.old"
 # What Marian needs to go on: parameters, Adam's state, and its place in the text.
 _STATE = (MODEL, MODEL + ".optimizer.npz", MODEL + ".progress.yml", MODEL + ".yml")
 
@@ -189,24 +192,25 @@ def train(
         raise RecipeError(f"{clash[0]} is set by train.marian itself; take it out of marian:")
     out.mkdir(parents=True, exist_ok=True)
     configuration = {**settings, **ours}
-    _refuse_changes(out, configuration)
+    refuse_changes(out, configuration, (out / SAFE).exists())
     if not (out / CHECKPOINT).exists():
         _restore(out)
         (out / UNFINISHED).unlink(missing_ok=True)
         _write_vocabulary(words, out / VOCABULARY)
         stopped = _run(configuration, out, len(words))
-        curves = read_curves(out / LOG)
+        curves = read_curves(read_lines(out / LOG), parse_record)
         if stopped:
             write_json(out / UNFINISHED, {"updates": max(curves.train, default=0)})
             print(f"stopped when told to, after {max(curves.train, default=0):,} updates; "
                   "run it again to go on")  # fmt: skip
             return
         _finish(out, configuration, curves, average_last)
-    for pattern in ("model.*", "*.partial", "settings.json"):
+    for pattern in ("model.*", SETTINGS):
         for path in out.glob(pattern):
             path.unlink()
-    shutil.rmtree(out / SAFE, ignore_errors=True)
-    curves = read_curves(out / LOG)
+    for path in out.glob(SAFE + "*"):
+        shutil.rmtree(path)
+    curves = read_curves(read_lines(out / LOG), parse_record)
     speeds = sorted(record["wps"] for record in curves.train.values())
     note(
         out,
@@ -217,23 +221,6 @@ def train(
         updates=max(curves.train, default=0),
         target_tokens_per_second=round(speeds[len(speeds) // 2]) if speeds else None,
     )
-
-
-def _refuse_changes(out: Path, configuration: dict[str, Any]) -> None:
-    path = out / "settings.json"
-    if path.exists() and (out / MODEL).exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changes = [
-            f"{name} from {before.get(name, 'unset')} to {configuration.get(name, 'unset')}"
-            for name in sorted(before.keys() | configuration.keys())
-            if before.get(name) != configuration.get(name)
-        ]
-        if changes:
-            raise RecipeError(
-                f"{out} holds a training that was begun with other settings: {'; '.join(changes)}. "
-                "Take the change back to go on with it, or delete the directory to start anew"
-            )
-    write_json(path, configuration)
 
 
 def _write_vocabulary(words: dict[str, int], path: Path) -> None:
@@ -251,7 +238,7 @@ def _restore(out: Path) -> None:
 
     Marian writes its files one after the other, over the old ones.
     """
-    safe = out / SAFE
+    safe = next((path for path in (out / SAFE, out / OLD) if path.exists()), out / SAFE)
     for name in _STATE:
         (out / name).unlink(missing_ok=True)
         if (safe / name).exists():
@@ -260,37 +247,38 @@ def _restore(out: Path) -> None:
 
 def _keep(out: Path) -> None:
     """Put aside the state that Marian has just saved."""
-    partial, safe = out / "safe.partial", out / SAFE
+    partial, safe, old = out / (SAFE + ".partial"), out / SAFE, out / OLD
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     for name in _STATE:
         if (out / name).exists():
             shutil.copyfile(out / name, partial / name)
-    shutil.rmtree(safe, ignore_errors=True)
+    if safe.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        safe.rename(old)  # one of the two is always there
     partial.rename(safe)
 
 
 def _run(configuration: dict[str, Any], out: Path, words: int) -> bool:
     """Run Marian; whether it was told to stop before its end."""
     (out / "marian.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
-    environment = dict(os.environ)
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    environment["OMP_NUM_THREADS"] = "1"  # its own threads take the cores
+    environment = {"OMP_NUM_THREADS": "1"}  # its own threads take the cores
     full = [sys.executable, "-m", marian_main.__name__, "--config", str(out / "marian.yml")]
     with open(out / LOG, "a", encoding="utf-8") as log_file:
         log_file.write(f"$ {shlex.join(['marian', *full[3:]])}\n")
 
-    # Its state is whole once it says something after having saved Adam's.
+    # Its state is whole once it goes on to the next update or to dev.
     saving = False
 
     def parse(line: str) -> tuple[str, Record] | None:
         nonlocal saving
+        parsed = parse_record(line)
         if "Saving Adam parameters" in line:
             saving = True
-        elif saving and line.startswith("["):
+        elif saving and parsed:
             saving = False
             _keep(out)
-        return parse_record(line)
+        return parsed
 
     total = configuration.get("after")
     updates = int(total[:-1]) if total and str(total).endswith("u") else None
@@ -302,20 +290,9 @@ def _run(configuration: dict[str, Any], out: Path, words: int) -> bool:
             raise RecipeError(f"{cause} (log: {out / LOG})")
         said = [line.partition("Error: ")[2] for line in tail if "Error: " in line] or tail[-1:]
         raise RecipeError(f"Marian ended with exit code {code}: {said[0]} (log: {out / LOG})")
+    if saving:
+        _keep(out)
     return not any("Training finished" in line for line in tail)
-
-
-def read_curves(path: Path) -> Curves:
-    """The curves of a log of Marian's, also of one to which a resumed training was appended."""
-    curves = Curves({}, {})
-    for line in read_lines(path):
-        if parsed := parse_record(line):
-            kind, record = parsed
-            if kind == "train_inner":
-                curves.train[int(record["num_updates"])] = record
-            else:
-                curves.valid[int(record["valid_num_updates"])] = record
-    return Curves(dict(sorted(curves.train.items())), dict(sorted(curves.valid.items())))
 
 
 def _finish(out: Path, configuration: dict[str, Any], curves: Curves, average_last: int) -> None:

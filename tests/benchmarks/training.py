@@ -11,6 +11,7 @@ recipes/multi30k unless given.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 import yaml
 
+from train.child import ENVIRONMENT
 from train.curves import parse_record
 from train.fairseq import arguments
 
@@ -43,13 +45,13 @@ def speed(found: list[dict[str, Any]]) -> float:
     return float(tokens / sum(record["wpb"] / record["wps"] for record in found[5:]))
 
 
-def run(command: list[str], environment: dict[str, str]) -> list[dict[str, Any]]:
-    """Records of a training."""
+def run(command: list[str], environment: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
+    """Records of a training, and its whole log."""
     done = subprocess.run(
         command, env={**os.environ, **environment}, text=True, check=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    return records(done.stdout.split("\n"))
+    return records(done.stdout.split("\n")), done.stdout
 
 
 def matmul_speed() -> float:
@@ -63,14 +65,12 @@ def matmul_speed() -> float:
     return float(2 * 2048**3 / median(times))
 
 
-def operations_per_token(checkpoint: Path) -> float:
-    """Multiplications and additions for a target token, forward and backward: 6 a parameter.
-
-    The shared embedding counts once, as the output layer; with as many source as target tokens.
-    """
-    model = torch.load(checkpoint, weights_only=True)["model"]
-    names = ("encoder.embed_tokens", "decoder.embed_tokens", "_float_tensor", "version")
-    return float(6 * sum(v.numel() for k, v in model.items() if not any(n in k for n in names)))
+def parameters(log: str) -> int:
+    """Parameters of the model, tied ones once, as fairseq's log has them."""
+    found = re.search(r"num. shared model params: ([\d,]+)", log)
+    if found is None:
+        raise RuntimeError("fairseq's log does not say how many parameters there are")
+    return int(found[1].replace(",", ""))
 
 
 def main() -> None:
@@ -85,21 +85,20 @@ def main() -> None:
     config = given.config or REPOSITORY / "recipes" / "multi30k" / "conf" / "paper.yaml"
     options = yaml.safe_load(config.read_text())["options"]
     options |= {"max-update": given.updates, "update-freq": 1, "disable-validation": True}
-    del options["save-interval-updates"], options["patience"]
+    for name in ("save-interval-updates", "patience"):
+        options.pop(name, None)
     words = arguments(given.data, given.out, options, {"seed": 1})
     words = [w for w in words if not w.startswith(("--log-interval", "--tensorboard"))]
     words += ["--log-interval=1", "--no-save", "--save-dir=" + str(given.out)]
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "fairseq.log").touch()
     settings = json.dumps({"out": str(given.out)})
-    from train.fairseq import ENVIRONMENT
-
     plain, ours = [], []
     for number in range(given.rounds):
-        plain.append(run([sys.executable, "-c", PLAIN, *words], {}))
-        ours.append(
-            run([sys.executable, "-m", "train.fairseq_main", settings, *words], ENVIRONMENT)
-        )
+        plain.append(run([sys.executable, "-c", PLAIN, *words], {})[0])
+        main_module = [sys.executable, "-m", "train.fairseq_main", settings]
+        found, log = run([*main_module, *words], ENVIRONMENT)
+        ours.append(found)
         print(f"round {number + 1}: plain {speed(plain[-1]):,.0f}, ours {speed(ours[-1]):,.0f} "
               "target tokens/s", flush=True)  # fmt: skip
     differences = [abs(a["loss"] / b["loss"] - 1) for a, b in zip(ours[0], plain[0], strict=True)]
@@ -108,7 +107,12 @@ def main() -> None:
     print(
         f"losses of {len(differences)} updates: largest relative difference {max(differences):.1e}"
     )
-    print(f"matrices: {matmul_speed() / 1e9:.1f} GFLOP/s")
+    # A product and a sum for each parameter and token, once forward and twice backward.
+    reached, possible = 6 * parameters(log) * fast, matmul_speed()
+    print(
+        f"{reached / 1e9:.0f} GFLOP/s: {reached / possible:.0%} of what this machine reaches in "
+        f"large products of matrices ({possible / 1e9:.0f})"
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from decode.export import export
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from train.curves import read_curves
-from train.marian import average, marian_options, parse_record, train
+from train.marian import _keep, _restore, average, marian_options, parse_record, train
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("_pymarian") is None,
@@ -166,3 +167,20 @@ def finished_subwords(tmp_path: Path) -> Path:
     make_bitext(tmp_path / "in", train=pairs, dev=pairs[:5], test=pairs[:5])
     subword(tmp_path / "in", tmp_path / "subword", vocab_size=40)
     return tmp_path / "subword"
+
+
+def test_a_whole_state_is_always_there(tmp_path: Path) -> None:
+    """Killed between putting the old state away and the new one in its place."""
+    (tmp_path / "model.npz").write_bytes(b"one")
+    _keep(tmp_path)
+    (tmp_path / "model.npz").write_bytes(b"two")
+    _keep(tmp_path)
+    for present, expected in ((("safe", "safe.old"), b"two"), (("safe.old",), b"one")):
+        if "safe" not in present:
+            shutil.rmtree(tmp_path / "safe")
+        (tmp_path / "model.npz").write_bytes(b"cut")
+        _restore(tmp_path)
+        assert (tmp_path / "model.npz").read_bytes() == expected
+    shutil.rmtree(tmp_path / "safe.old")
+    _restore(tmp_path)  # nothing to go on from: Marian begins anew
+    assert not (tmp_path / "model.npz").exists()

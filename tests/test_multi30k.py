@@ -37,6 +37,11 @@ def test_small_beats_the_floor(tmp_path: Path) -> None:
     assert bleu["value"] > FLOOR
 
 
+def test_a_language_without_digests_is_refused(tmp_path: Path) -> None:
+    output = run(tmp_path / "exp", "--set", "src=cs", code=2)
+    assert "Multi30k's test sets are in en, de and fr, not in 'cs'" in output
+
+
 def test_another_byte_is_refused(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

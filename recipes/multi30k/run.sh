@@ -18,6 +18,10 @@ start "$@"
 [[ $data == https:* ]] || data=file:$data
 declare -A files=([train]=train [dev]=val [test]=test_2016_flickr [test2017]=test_2017_flickr
     [testcoco]=test_2017_mscoco)
+for language in "$src" "$tgt"; do
+    grep -q " train.$language.gz$" "$recipe/conf/sha256" ||
+        _fail "Multi30k's test sets are in en, de and fr, not in '$language'; see --set src and tgt"
+done
 source_of() { # a set: the files of both languages, each with the digest of its bytes
     local language sides=()
     for language in "$src" "$tgt"; do

@@ -4,6 +4,7 @@ SETTINGS is a JSON object of what `train.fairseq` adds; ARGUMENTS are fairseq-tr
 """
 
 import argparse
+import atexit
 import difflib
 import json
 import os
@@ -61,6 +62,12 @@ def main() -> None:
     fast.install()
     stopping.install(Path(settings["out"]))
     cli_main()
+    # Where training stops within an epoch, fairseq's reader is still at work in a thread, and one
+    # run in four aborts while Python is taken down under it (plain fairseq-train does too).
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -34,11 +34,12 @@ def test_loss_and_gradients_are_fairseq_s(
         torch.testing.assert_close(ours_value, theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_scores_that_would_overflow() -> None:
-    x = torch.tensor([[200.0, 0.0]], requires_grad=True)
+@pytest.mark.parametrize("score", [60.0, 200.0])
+def test_scores_that_would_overflow_and_such_that_hardly_do_not(score: float) -> None:
+    x = torch.tensor([[score, 0.0]], requires_grad=True)
     weight = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
     loss, _ = fast.smoothed_loss(x, weight, torch.tensor([1]), 0.0)
-    assert loss.item() == 400.0
+    assert loss.item() == 2 * score
 
 
 def test_without_gradients_only_the_loss_is_worked_out() -> None:
@@ -56,7 +57,7 @@ def test_masks_and_what_follows_are_torch_s(before: int, size: int) -> None:
         torch.manual_seed(7)
         torch.empty(before).random_()
         like = torch.empty(size)
-        mask = keep_mask(like, 0.7) if ours else like.bernoulli_(0.7)
+        mask = keep_mask(like, 0.7) if ours else like.bernoulli_(0.7).bool()
         numbers.append((mask.clone(), torch.rand(5), torch.randn(40)))
     for ours_value, theirs in zip(*numbers, strict=True):
         assert torch.equal(ours_value, theirs)

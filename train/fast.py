@@ -16,6 +16,8 @@ from train.masks import dropout, same_as_torch
 
 # Tokens at a time: their scores, for 10,000 subwords, are 40 MB.
 _CHUNK = 1024
+# A million exponentials of 70 together are below the greatest float32.
+_SAFE_EXPONENT = 70.0
 
 
 class _SmoothedLoss(torch.autograd.Function):
@@ -39,15 +41,19 @@ class _SmoothedLoss(torch.autograd.Function):
         by_weight = torch.zeros_like(weight) if needed else None
         # One buffer for all: fresh memory would have to be cleared by the kernel first.
         buffer = features.new_empty(min(_CHUNK, len(features)), words)
+        # A product of vectors is at most that of their lengths: most often no score can overflow.
+        bound = features.norm(dim=1).amax() * weight.norm(dim=1).amax()
+        overflows = bound > _SAFE_EXPONENT
         for start in range(0, len(features), _CHUNK):
             part = features[start : start + _CHUNK]
             wanted = target[start : start + _CHUNK, None]
             scores = torch.mm(part, weight.T, out=buffer[: len(part)])
             of_target = scores.gather(1, wanted)
-            highest = scores.amax(1, keepdim=True)
-            scores.sub_(highest).exp_()
-            total = scores.sum(1, keepdim=True)
-            log_sum = total.log() + highest
+            highest = scores.amax(1, keepdim=True) if overflows else None
+            if highest is not None:
+                scores.sub_(highest)
+            total = scores.exp_().sum(1, keepdim=True)
+            log_sum = total.log() if highest is None else total.log() + highest
             likelihood = likelihood + (log_sum - of_target).sum()
             log_sums = log_sums + log_sum.sum()
             if by_features is not None and by_weight is not None:

@@ -35,18 +35,20 @@ def _draw(count: int) -> NDArray[np.uint64]:
 
 
 def keep_mask(like: Tensor, keep: float) -> Tensor:
-    """As `torch.empty_like(like).bernoulli_(keep)`: 1 with probability `keep`, else 0."""
+    """As `torch.empty_like(like).bernoulli_(keep)`, but of booleans."""
     drawn = _draw(like.numel())
     # torch makes a double in [0, 1) of the lower 53 bits.
     np.bitwise_and(drawn, np.uint64(2**53 - 1), out=drawn)
     kept = np.less(drawn, np.uint64(np.ceil(keep * 2**53)))
-    return torch.from_numpy(kept).view(like.shape).to(like.dtype)
+    return torch.from_numpy(kept).view(like.shape)
 
 
 def dropout(x: Tensor, probability: float, inplace: bool = False) -> Tensor:
     """Set elements to 0 with this probability and scale the rest (Srivastava et al. 2014)."""
-    scale = keep_mask(x, 1 - probability).div_(1 - probability)
-    return x.mul_(scale) if inplace else x * scale
+    # Divided as torch divides its masks of 0 and 1: to the bit the same.
+    scale = torch.ones((), dtype=x.dtype).div_(1 - probability)
+    scaled = keep_mask(x, 1 - probability) * scale
+    return x.mul_(scaled) if inplace else x * scaled
 
 
 def same_as_torch() -> bool:
@@ -56,7 +58,7 @@ def same_as_torch() -> bool:
         like = torch.empty(1500)
         ours = keep_mask(like, 0.7), torch.rand(3)
         torch.set_rng_state(before)
-        theirs = torch.empty(1500).bernoulli_(0.7), torch.rand(3)
+        theirs = torch.empty(1500).bernoulli_(0.7).bool(), torch.rand(3)
         return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     except (ValueError, IndexError, TypeError):
         return False

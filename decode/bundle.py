@@ -1,6 +1,7 @@
 """A model bundle: one directory with all that translating needs.
 
-model/            CTranslate2's model
+model/            CTranslate2's model; or
+ensemble/         several models, which fairseq decodes
 subword.model     with subword.json: how text is cut, and its type
 bundle.json       languages, limits, origin
 training.json     the manifest of the training, where a recipe made it
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import ctranslate2
 
+from decode.ensemble import DIRECTORY as ENSEMBLE
+from decode.ensemble import Ensemble
 from decode.segments import is_loop, split_long
 from pipeline.errors import RecipeError
 from preprocess.codec import Codec
@@ -65,7 +68,7 @@ class Bundle:
 
     description: Description
     codec: Codec
-    translator: ctranslate2.Translator
+    translator: ctranslate2.Translator | Ensemble
     counts: Counts = field(default_factory=Counts)
     # Off, outputs stay tokenised, as the scores of many papers want them.
     detokenise: bool = True
@@ -81,10 +84,14 @@ class Bundle:
             raise RecipeError(
                 f"{directory} is not a model bundle ({error}); make one with decode.export"
             ) from error
-        # Several sentences at once use the cores better than several threads for one.
-        translator = ctranslate2.Translator(
-            str(directory / MODEL), inter_threads=cores, intra_threads=1
-        )
+        translator: ctranslate2.Translator | Ensemble
+        if (directory / ENSEMBLE).is_dir():
+            translator = Ensemble(directory / ENSEMBLE, cores)
+        else:
+            # Several sentences at once use the cores better than several threads for one.
+            translator = ctranslate2.Translator(
+                str(directory / MODEL), inter_threads=cores, intra_threads=1
+            )
         return Bundle(description, Codec(directory), translator)
 
     def translate(self, lines: Sequence[str], beam: int = 5) -> list[str]:

@@ -11,6 +11,7 @@ import ctranslate2
 import torch
 
 from decode.bundle import DESCRIPTION, MODEL, Description
+from decode.ensemble import DIRECTORY, save
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
@@ -29,6 +30,7 @@ def export(
     out: Path,
     data: Path | None = None,
     quantization: Literal["float32", "int8", "float16"] = "float32",
+    ensemble: list[str] = [],  # noqa: B006
 ) -> None:
     """Make a bundle of a checkpoint and the vocabulary it was trained with.
 
@@ -44,31 +46,41 @@ def export(
         out: directory for the bundle.
         data: for fairseq, the directory it was trained on, which preprocess.binarise made.
         quantization: number format of the weights.
+        ensemble: further checkpoints of fairseq-train, say of other seeds, trained on the same
+            data. fairseq decodes with all at once, which takes far longer than one does.
 
     """
     src, tgt = languages(subwords)
     codec = Codec(subwords)
+    checkpoints = [checkpoint, *map(Path, ensemble)]
+    if ensemble and (checkpoint.suffix == ".npz" or quantization != "float32"):
+        raise RecipeError("an ensemble is of fairseq's checkpoints, and decodes in float32")
     if checkpoint.suffix == ".npz":
         converter = _from_marian(checkpoint, subwords)
     elif data:
-        converter = _from_fairseq(checkpoint, data, subwords)
+        for one in checkpoints:
+            _check_fairseq(one, data, subwords)
+        converter = _from_fairseq(checkpoint, data)
     else:
         raise RecipeError(f"{checkpoint} is fairseq's; it needs --data, what it was trained on")
     out.mkdir(parents=True, exist_ok=True)
-    converter.convert(str(out / MODEL), quantization=quantization, force=True)
+    if data and ensemble:
+        save(checkpoints, [data / f"dict.{side}.txt" for side in (src, tgt)], out / DIRECTORY)
+    else:
+        converter.convert(str(out / MODEL), quantization=quantization, force=True)
     codec.save(out)
     if (checkpoint.parent / NAME).exists():
         shutil.copyfile(checkpoint.parent / NAME, out / "training.json")
     longest = max(len(line.split(" ")) for line in read_lines(subwords / f"train.{src}"))
-    digest = file_record(checkpoint).sha256
+    digest = " ".join(file_record(one).sha256 for one in checkpoints)
     description = Description(src, tgt, longest, quantization, digest)
     write_json(out / DESCRIPTION, vars(description))
     note(out, quantization=quantization)
-    size = file_record(out / MODEL / "model.bin").bytes / 1e6
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
     print(f"{src} to {tgt}, {quantization}, {size:.1f} MB")
 
 
-def _from_fairseq(checkpoint: Path, data: Path, subwords: Path) -> Any:
+def _check_fairseq(checkpoint: Path, data: Path, subwords: Path) -> None:
     src, tgt = languages(data)
     state = load(checkpoint)
     for language, side in ((src, "encoder"), (tgt, "decoder")):
@@ -85,6 +97,10 @@ def _from_fairseq(checkpoint: Path, data: Path, subwords: Path) -> Any:
                 f"{path} and the subword model in {subwords} hold different subwords; use the "
                 "directory that this data was cut with"
             )
+
+
+def _from_fairseq(checkpoint: Path, data: Path) -> Any:
+    src, tgt = languages(data)
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     torch.serialization.add_safe_globals([argparse.Namespace])
     return ctranslate2.converters.FairseqConverter(

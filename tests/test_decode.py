@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from decode.bundle import Bundle
 from decode.export import export
@@ -14,6 +15,7 @@ from decode.segments import is_loop, split_long
 from pipeline.errors import RecipeError
 from preprocess.codec import MODEL, Codec, write_settings
 from preprocess.subword import learn_sentencepiece
+from train.checkpoints import load
 
 TEXT = ["La casa es gran. El gos dorm. Plou molt a la muntanya!", "El gat menja. On és?"] * 10
 
@@ -88,13 +90,8 @@ def test_the_command_reads_raw_text_and_writes_raw_text(finished) -> None:
     assert b"error: standard input, line 1, byte 1: 0xff is not valid UTF-8" in bad.stderr
 
 
-@pytest.mark.slow
-def test_translations_are_those_of_fairseq_generate(finished, tmp_path: Path) -> None:
-    """The reference decoder on the same checkpoint; its H lines come in batch order (F2).
-
-    Greedy, since the toy model's hypotheses are too close for beam search to choose among.
-    """
-    exp = finished.exp
+def fairseq_generate(exp: Path, path: str, beam: int) -> list[str]:
+    """The lines that the reference decoder makes; its H lines come in batch order (F2)."""
     script = (
         "import argparse, torch; torch.serialization.add_safe_globals([argparse.Namespace]);"
         "from fairseq_cli.generate import cli_main; cli_main()"
@@ -102,23 +99,56 @@ def test_translations_are_those_of_fairseq_generate(finished, tmp_path: Path) ->
     result = subprocess.run(
         [
             *(sys.executable, "-c", script, exp / "binary", "-s", "es", "-t", "ca"),
-            *("--path", exp / "train-1" / "checkpoint.pt", "--beam", "1", "--max-len-a", "2"),
-            *("--max-len-b", "20", "--required-batch-size-multiple", "1", "--max-tokens", "400"),
+            *("--path", path, "--beam", str(beam), "--max-len-a", "2", "--max-len-b", "20"),
+            *("--required-batch-size-multiple", "1", "--max-tokens", "400"),
         ],
         capture_output=True,
         text=True,
         check=True,
     )
-    theirs = {}
+    found = {}
     for line in result.stdout.split("\n"):
         if line.startswith("H-"):
             number, _, pieces = line[2:].split("\t")
-            theirs[int(number)] = Codec(exp / "subword").decode(pieces.split(" "))
+            found[int(number)] = Codec(exp / "subword").decode(pieces.split(" "))
+    assert sorted(found) == list(range(len(found)))
+    return [found[number] for number in sorted(found)]
+
+
+@pytest.mark.slow
+def test_translations_are_those_of_fairseq_generate(finished) -> None:
+    """Greedy, since the toy model's hypotheses are too close for beam search to choose among."""
+    exp = finished.exp
+    theirs = fairseq_generate(exp, str(exp / "train-1" / "checkpoint.pt"), beam=1)
     source = (exp / "clean" / "test.es").read_text().split("\n")[:-1]
     ours = Bundle.load(exp / "bundle-1").translate(source, beam=1)
-    assert sorted(theirs) == list(range(len(ours)))
-    same = sum(theirs[number] == line for number, line in enumerate(ours))
+    assert len(ours) == len(theirs)
+    same = sum(a == b for a, b in zip(ours, theirs, strict=True))
     assert same >= 0.9 * len(ours)
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_fairseq_s(finished, tmp_path: Path) -> None:
+    exp = finished.exp
+    first, second = exp / "train-1" / "checkpoint.pt", tmp_path / "second.pt"
+    state = load(first)
+    torch.manual_seed(1)
+    for value in state["model"].values():
+        value += 0.7 * value.std() * torch.randn(value.shape) if value.numel() > 1 else 0
+    torch.save(state, second)
+    export(first, exp / "subword", tmp_path / "bundle", exp / "binary", ensemble=[str(second)])
+    shutil.move(second, tmp_path / "elsewhere.pt")  # a bundle is complete in itself
+    source = (exp / "clean" / "test.es").read_text().split("\n")[:-1]
+    ours = Bundle.load(tmp_path / "bundle").translate(source, beam=2)
+    theirs = fairseq_generate(exp, f"{first}:{tmp_path / 'elsewhere.pt'}", beam=2)
+    alone = fairseq_generate(exp, str(first), beam=2)
+    same, same_alone = (
+        sum(a == b for a, b in zip(ours, other, strict=True)) / len(ours)
+        for other in (theirs, alone)
+    )
+    assert same >= 0.99 and same_alone < 0.9
+    with pytest.raises(RecipeError, match="decodes in float32"):
+        export(first, exp / "subword", tmp_path / "o", exp / "binary", "int8", [str(first)])
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ export OMP_WAIT_POLICY=PASSIVE
 export PYTHONSAFEPATH=1
 
 _setting_help=() _setting_names=()
-_first=1 _last=999 _force=() _set=() _mode=run _stale=()
+_first=1 _last=999 _force=() _set=() _mode=run _stale=() _launcher=local _stopped=0
 
 # setting NAME=DEFAULT "what it is": a variable that --set NAME=VALUE changes.
 setting() {
@@ -39,6 +39,8 @@ usage: $0 [OPTION ...]
   --force N            run stage N even if it is up to date (may be given again)
   --exp-dir DIR        where everything is written (default: $exp)
   --set KEY=VALUE      change a setting (may be given again)
+  --launcher slurm     each stage as a job of srun, the seeds beside each other (default: local);
+                       options of srun by its variables: SLURM_PARTITION=gpu SLURM_GRES=gpu:1
   --list               show the stages and their state, run nothing
   --dry-run            print each stage's command, ready to paste, run nothing
   --help               this text
@@ -60,7 +62,7 @@ start() {
     local name
     while (($#)); do
         case $1 in
-        --stage | --stop-stage | --force | --exp-dir | --set)
+        --stage | --stop-stage | --force | --exp-dir | --set | --launcher)
             (($# > 1)) || _fail "$1 needs a value; see $0 --help"
             ;;&
         --stage | --stop-stage | --force)
@@ -76,6 +78,12 @@ start() {
                 _fail "--set $2: the settings are ${_setting_names[*]}; write --set KEY=VALUE"
             printf -v "$name" %s "${2#*=}"
             _set+=("$2") && shift 2
+            ;;
+        --launcher)
+            [[ $2 == local || $2 == slurm ]] || _fail "--launcher is local or slurm, not '$2'"
+            [[ $2 == local ]] || command -v srun >/dev/null ||
+                _fail "--launcher slurm needs the command srun, which is not here"
+            _launcher=$2 && shift 2
             ;;
         --list) _mode=list && shift ;;
         --dry-run) _mode=dry-run && shift ;;
@@ -110,26 +118,58 @@ stage() {
     [[ $_mode != run ]] && arguments+=(--mode "$_mode")
     # --list: whatever depends on a stage that would run, will run too.
     [[ $_mode == list ]] && arguments+=(--stale ${_stale[@]+"${_stale[@]}"})
-    "$python" -m pipeline.stage "$number" "$title" --exp "$exp" "${arguments[@]}" -- "$@" &
+    set -- "$python" -m pipeline.stage "$number" "$title" --exp "$exp" "${arguments[@]}" -- "$@"
+    _to_slurm "$@" && set -- srun --quiet --ntasks=1 --input=none --job-name="$title" "$@"
+    "$@" &
     _await $! || status=$?
     case $status in
     0) ;;
     10) _stale+=("$out") ;;
-    11) exit 0 ;; # told to stop: a scheduler that starts the recipe again gets the rest
+    11) exit "$_stopped" ;; # told to stop: a scheduler that starts the recipe again gets the rest
     *) exit "$status" ;;
     esac
 }
 
-# Wait for a stage. Bash hears signals only while it waits: SIGTERM and SIGUSR1, with which a
-# scheduler asks for the machine, are passed on; Ctrl-C the stage has got already.
+# Whether a stage is to be a job: only if it would run.
+_to_slurm() {
+    local arguments=() status=0
+    [[ $_mode == run && $_launcher == slurm ]] || return 1
+    while [[ $1 != -- ]]; do arguments+=("$1") && shift; done
+    "${arguments[@]}" --mode list "$@" &>/dev/null || status=$?
+    ((status == 10))
+}
+
+# each_seed FUNCTION: call it with each of $seeds; as jobs of Slurm, with all at once.
+each_seed() {
+    local seed status=0 jobs=()
+    for seed in ${seeds//,/ }; do
+        if [[ $_mode == run && $_launcher == slurm ]]; then
+            (_stopped=11 && "$1" "$seed") > >(sed -u "s/^/[seed $seed] /") 2>&1 &
+            jobs+=($!)
+        else
+            "$1" "$seed"
+        fi
+    done
+    ((${#jobs[@]})) || return 0
+    _await "${jobs[@]}" || status=$?
+    ((status == 11)) && exit "$_stopped"
+    ((status == 0)) || exit "$status"
+}
+
+# Wait for processes. Bash hears signals only while it waits: SIGTERM and SIGUSR1, with which a
+# scheduler asks for the machine, are passed on; Ctrl-C a process has got already, but a job has not.
+# Returns 0, or 11 if one was told to stop, or the code of one that failed.
 _await() {
-    local child=$1 status
-    trap : INT
-    trap 'kill -TERM $child 2>/dev/null || :' TERM USR1
-    while true; do
-        status=0
-        wait "$child" || status=$?
-        kill -0 "$child" 2>/dev/null || break
+    local process code status=0
+    trap '[[ $_launcher == local ]] || kill -USR1 "$@" 2>/dev/null || :' INT
+    trap 'kill -USR1 "$@" 2>/dev/null || :' TERM USR1 # srun passes on USR1, but not TERM
+    for process; do
+        while true; do
+            code=0
+            wait "$process" || code=$?
+            kill -0 "$process" 2>/dev/null || break
+        done
+        ((code == 0 || (code == 11 && status))) || status=$code
     done
     trap - INT TERM USR1
     return "$status"

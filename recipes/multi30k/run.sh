@@ -52,7 +52,8 @@ stage 3 "Learn and apply subwords" --in "$exp/tokens" --out "$exp/subword" -- \
 stage 4 "Binarise" --in "$exp/subword" --out "$exp/binary" -- \
     python -m preprocess.binarise --subwords "$exp/subword" --out "$exp/binary"
 
-for seed in ${seeds//,/ }; do
+train_and_translate() {
+    local seed=$1 name kind out
     stage 5 "Train, seed $seed" --resume --in "$exp/binary" --out "$exp/train-$seed" -- \
         python -m train.fairseq --data "$exp/binary" --out "$exp/train-$seed" \
         --config "${train_config:-$recipe/conf/$scale.yaml}" --seed "$seed"
@@ -73,7 +74,8 @@ for seed in ${seeds//,/ }; do
                 --detokenise "$([[ $kind == text ]] && echo true || echo false)"
         done
     done
-done
+}
+each_seed train_and_translate
 
 for name in test test2017 testcoco; do
     texts=() tokens=() systems=() papers=()

@@ -32,8 +32,8 @@ stage 3 "Learn and apply subwords" --in "$exp/clean" --out "$exp/subword" -- \
 stage 4 "Binarise" --in "$exp/subword" --out "$exp/binary" -- \
     python -m preprocess.binarise --subwords "$exp/subword" --out "$exp/binary"
 
-systems=() translations=()
-for seed in ${seeds//,/ }; do
+train_and_translate() {
+    local seed=$1
     stage 5 "Train, seed $seed" --resume --in "$exp/binary" --out "$exp/train-$seed" -- \
         python -m train.fairseq --data "$exp/binary" --out "$exp/train-$seed" \
         --config "$train_config" --options.max-update "$updates" \
@@ -48,6 +48,11 @@ for seed in ${seeds//,/ }; do
         "$exp/clean/test.$src" --out "$exp/translate-$seed" -- \
         python -m decode.translate --bundle "$exp/bundle-$seed" \
         --input "$exp/clean/test.$src" --out "$exp/translate-$seed"
+}
+each_seed train_and_translate
+
+systems=() translations=()
+for seed in ${seeds//,/ }; do
     translations+=("$exp/translate-$seed")
     systems+=("--systems.model-seed$seed" "$exp/translate-$seed/hypotheses.txt")
 done

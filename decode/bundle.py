@@ -8,7 +8,6 @@ training.json     the manifest of the training, where a recipe made it
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -18,8 +17,11 @@ import ctranslate2
 
 from decode.ensemble import DIRECTORY as ENSEMBLE
 from decode.ensemble import Ensemble
+from decode.faithful import addresses, numbers
+from decode.search import Search
 from decode.segments import is_loop, split_long
 from pipeline.errors import RecipeError
+from pipeline.parallel import cores
 from preprocess.codec import Codec
 
 DESCRIPTION, MODEL = "bundle.json", "model"
@@ -53,10 +55,23 @@ class Counts:
     cut: int = 0  # output reached its length limit
     empty: int = 0  # no output for a source that is not blank
     looping: int = 0  # the same words again and again
+    other_numbers: int = 0  # not the numbers of the source (1,000 and 1.000 are the same)
+    other_addresses: int = 0  # not the web addresses of the source
 
     def as_dict(self) -> dict[str, int]:
         """The counts by name."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A translation, and where several were asked for, its score.
+
+    The score is the log-probability, in nats, over the length by the length penalty.
+    """
+
+    text: str
+    score: float | None = None
 
 
 @dataclass
@@ -69,14 +84,15 @@ class Bundle:
     description: Description
     codec: Codec
     translator: ctranslate2.Translator | Ensemble
+    search: Search = field(default_factory=Search)
     counts: Counts = field(default_factory=Counts)
     # Off, outputs stay tokenised, as the scores of many papers want them.
     detokenise: bool = True
 
     @staticmethod
-    def load(directory: Path, threads: int | None = None) -> "Bundle":
+    def load(directory: Path, threads: int | None = None, search: Search = Search()) -> "Bundle":  # noqa: B008
         """Load a bundle that decode.export made; `threads` is the number of cores to use."""
-        cores = threads or os.cpu_count() or 1
+        threads = threads or cores()
         try:
             text = (directory / DESCRIPTION).read_text(encoding="utf-8")
             description = Description(**json.loads(text))
@@ -86,25 +102,33 @@ class Bundle:
             ) from error
         translator: ctranslate2.Translator | Ensemble
         if (directory / ENSEMBLE).is_dir():
-            translator = Ensemble(directory / ENSEMBLE, cores)
+            if search.sampling:
+                raise RecipeError(f"{directory} is an ensemble, which does not sample; use a beam")
+            translator = Ensemble(directory / ENSEMBLE, threads)
         else:
-            # Several sentences at once use the cores better than several threads for one.
+            # Several sentences at once use the cores better than several threads for one; but
+            # who draws which numbers must not depend on who comes first.
+            ctranslate2.set_random_seed(search.seed)
+            inter, intra = (1, threads) if search.sampling else (threads, 1)
             translator = ctranslate2.Translator(
-                str(directory / MODEL), inter_threads=cores, intra_threads=1
+                str(directory / MODEL), inter_threads=inter, intra_threads=intra
             )
-        return Bundle(description, Codec(directory), translator)
+        return Bundle(description, Codec(directory), translator, search)
 
-    def translate(self, lines: Sequence[str], beam: int = 5) -> list[str]:
+    def translate(self, lines: Sequence[str]) -> list[str]:
         """Translate raw lines: one output line for each, in order, blank for blank."""
-        return list(self.stream(lines, beam))
+        return [hypotheses[0].text for hypotheses in self.stream(lines)]
 
-    def stream(self, lines: Iterable[str], beam: int = 5) -> Iterator[str]:
-        """As `translate`, in constant memory; `counts` says what happened to the lines."""
+    def stream(self, lines: Iterable[str]) -> Iterator[list[Hypothesis]]:
+        """The hypotheses of each line, best first, in constant memory; `counts` has the rest.
+
+        A blank line has one, which is blank, and so has a line that was translated in parts.
+        """
         iterator = iter(lines)
         while window := list(islice(iterator, _WINDOW_LINES)):
-            yield from self._translate_window(window, beam)
+            yield from self._translate_window(window)
 
-    def _translate_window(self, lines: list[str], beam: int) -> list[str]:
+    def _translate_window(self, lines: list[str]) -> list[list[Hypothesis]]:
         limit, language = self.description.max_source_subwords, self.description.source_language
         encoded = self.codec.encode(lines, language)
         segments: list[tuple[int, list[str]]] = []  # line number, subwords
@@ -114,27 +138,34 @@ class Bundle:
                 self.counts.split += 1
                 parts = split_long(line, limit, self.codec, language)
             segments += [(number, part) for part in parts if part]
-        outputs: list[list[str]] = [[] for _ in lines]
+        outputs: list[list[list[Hypothesis]]] = [[] for _ in lines]
         cut: set[int] = set()
-        for number, output, was_cut in self._decode(segments, beam):
-            outputs[number].append(output)
+        for number, hypotheses, was_cut in self._decode(segments):
+            outputs[number].append(hypotheses)
             if was_cut:
                 cut.add(number)
-        joined = [" ".join(part for part in parts if part) for parts in outputs]
-        self.counts.lines += len(lines)
-        self.counts.blank += sum(not line.strip() for line in lines)
         self.counts.cut += len(cut)
-        for line, output in zip(lines, joined, strict=True):
-            self.counts.empty += bool(line.strip()) and not output.strip()
-            self.counts.looping += is_loop(output)
-        return joined
+        results = [parts[0] if len(parts) == 1 else _joined(parts) for parts in outputs]
+        for line, hypotheses in zip(lines, results, strict=True):
+            self._count(line, hypotheses[0].text)
+        return results
+
+    def _count(self, line: str, output: str) -> None:
+        self.counts.lines += 1
+        self.counts.blank += not line.strip()
+        self.counts.empty += bool(line.strip()) and not output.strip()
+        self.counts.looping += is_loop(output)
+        if self.detokenise:
+            self.counts.other_numbers += numbers(line) != numbers(output)
+            self.counts.other_addresses += addresses(line) != addresses(output)
 
     def _decode(
-        self, segments: list[tuple[int, list[str]]], beam: int
-    ) -> Iterator[tuple[int, str, bool]]:
-        """Yield (line number, text, whether it was cut) for each segment, in order."""
+        self, segments: list[tuple[int, list[str]]]
+    ) -> Iterator[tuple[int, list[Hypothesis], bool]]:
+        """Yield (line number, hypotheses, whether the best was cut) for each segment, in order."""
         order = sorted(range(len(segments)), key=lambda i: len(segments[i][1]))
-        results: dict[int, tuple[str, bool]] = {}
+        prefix = self.codec.encode([self.search.prefix], self.description.target_language)[0]
+        results: dict[int, tuple[list[Hypothesis], bool]] = {}
         waiting = []
         while order:
             # Longest first, and so few at a time that the batch keeps to its size.
@@ -144,19 +175,31 @@ class Bundle:
             limit = int(longest * _LONGER) + _LONGER_BY
             answers = self.translator.translate_batch(
                 [segments[i][1] for i in batch],
-                beam_size=beam,
+                [prefix] * len(batch) if prefix else None,
                 max_decoding_length=limit,
                 max_input_length=0,
                 asynchronous=True,
+                **self.search.options(),
             )
             waiting.append((batch, limit, answers))
         for batch, limit, answers in waiting:
             for i, answer in zip(batch, answers, strict=True):
-                pieces = answer.result().hypotheses[0]
-                if self.detokenise:
-                    text = self.codec.restore(pieces, self.description.target_language)
-                else:
-                    text = self.codec.decode(pieces)
-                results[i] = text, len(pieces) >= limit
+                answer = answer.result()
+                scores = answer.scores or [None] * len(answer.hypotheses)
+                hypotheses = [
+                    Hypothesis(self._text(pieces), score)
+                    for pieces, score in zip(answer.hypotheses, scores, strict=True)
+                ]
+                results[i] = hypotheses, len(answer.hypotheses[0]) >= limit
         for i, (number, _) in enumerate(segments):
             yield number, *results[i]
+
+    def _text(self, pieces: Sequence[str]) -> str:
+        if self.detokenise:
+            return self.codec.restore(pieces, self.description.target_language)
+        return self.codec.decode(pieces)
+
+
+def _joined(parts: list[list[Hypothesis]]) -> list[Hypothesis]:
+    """The best of each part, as one; of no part, a blank."""
+    return [Hypothesis(" ".join(part[0].text for part in parts if part[0].text))]

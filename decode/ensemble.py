@@ -28,6 +28,7 @@ class Answer:
     """As an answer of CTranslate2 that is there already."""
 
     hypotheses: list[list[str]]
+    scores: list[float]
 
     def result(self) -> "Answer":
         return self
@@ -53,10 +54,17 @@ class Ensemble:
             model.eval()
 
     def translate_batch(
-        self, sources: Sequence[Sequence[str]], *, beam_size: int, max_decoding_length: int,
+        self,
+        sources: Sequence[Sequence[str]],
+        prefixes: Sequence[Sequence[str]] | None,
+        *,
+        max_decoding_length: int,
+        beam_size: int,
+        length_penalty: float,
+        num_hypotheses: int,
         **_: object,
-    ) -> list[Answer]:  # fmt: skip
-        """The best hypothesis of each source, both in subwords."""
+    ) -> list[Answer]:
+        """The best hypotheses of each source, both in subwords."""
         from fairseq.data.data_utils import collate_tokens
         from fairseq.sequence_generator import SequenceGenerator
 
@@ -70,9 +78,20 @@ class Ensemble:
             "src_lengths": torch.tensor([len(sentence) for sentence in tokens]),
         }
         generator = SequenceGenerator(
-            self._models, target, beam_size=beam_size, max_len_b=max_decoding_length
+            self._models,
+            target,
+            beam_size=beam_size,
+            max_len_b=max_decoding_length,
+            len_penalty=length_penalty,
         )
-        found = generator.generate(self._models, {"net_input": batch})
+        start = None
+        if prefixes:
+            start = torch.tensor([[target.index(piece) for piece in row] for row in prefixes])
+        found = generator.generate(self._models, {"net_input": batch}, prefix_tokens=start)
         return [
-            Answer([[target[i] for i in best[0]["tokens"] if i != target.eos()]]) for best in found
+            Answer(
+                [[target[i] for i in one["tokens"] if i != target.eos()] for one in best],
+                [float(one["score"]) for one in best],
+            )
+            for best in (hypotheses[:num_hypotheses] for hypotheses in found)
         ]

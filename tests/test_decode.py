@@ -11,12 +11,14 @@ import torch
 
 from decode.bundle import Bundle
 from decode.export import export
+from decode.search import Search
 from decode.segments import is_loop, split_long
 from pipeline.errors import RecipeError
 from preprocess.codec import MODEL, Codec, write_settings
 from preprocess.subword import learn_sentencepiece
 from train.checkpoints import load
 
+GREEDY = Search(beam=1)
 TEXT = ["La casa es gran. El gos dorm. Plou molt a la muntanya!", "El gat menja. On és?"] * 10
 
 
@@ -68,9 +70,9 @@ def test_one_line_out_for_each_line_in(finished) -> None:
 @pytest.mark.slow
 def test_outputs_that_never_end_are_cut_and_counted(finished) -> None:  # F4
     """The toy model hardly learned to stop; what it cuts is what the bundle says."""
-    bundle = Bundle.load(finished.exp / "bundle-1")
+    bundle = Bundle.load(finished.exp / "bundle-1", search=GREEDY)
     source = (finished.exp / "clean" / "train.es").read_text().split("\n")[:200]
-    outputs = bundle.translate(source, beam=1)
+    outputs = bundle.translate(source)
     lengths = [len(p) for p in bundle.codec.encode(outputs, "ca")]
     limits = [2 * len(p) + 20 for p in bundle.codec.encode(source, "es")]
     assert bundle.counts.cut <= 200 and max(lengths) <= max(limits) + 5
@@ -121,7 +123,7 @@ def test_translations_are_those_of_fairseq_generate(finished) -> None:
     exp = finished.exp
     theirs = fairseq_generate(exp, str(exp / "train-1" / "checkpoint.pt"), beam=1)
     source = (exp / "clean" / "test.es").read_text().split("\n")[:-1]
-    ours = Bundle.load(exp / "bundle-1").translate(source, beam=1)
+    ours = Bundle.load(exp / "bundle-1", search=GREEDY).translate(source)
     assert len(ours) == len(theirs)
     same = sum(a == b for a, b in zip(ours, theirs, strict=True))
     assert same >= 0.9 * len(ours)
@@ -139,7 +141,7 @@ def test_an_ensemble_is_fairseq_s(finished, tmp_path: Path) -> None:
     export(first, exp / "subword", tmp_path / "bundle", exp / "binary", ensemble=[str(second)])
     shutil.move(second, tmp_path / "elsewhere.pt")  # a bundle is complete in itself
     source = (exp / "clean" / "test.es").read_text().split("\n")[:-1]
-    ours = Bundle.load(tmp_path / "bundle").translate(source, beam=2)
+    ours = Bundle.load(tmp_path / "bundle", search=Search(beam=2)).translate(source)
     theirs = fairseq_generate(exp, f"{first}:{tmp_path / 'elsewhere.pt'}", beam=2)
     alone = fairseq_generate(exp, str(first), beam=2)
     same, same_alone = (

@@ -18,6 +18,7 @@ from conftest import REPOSITORY, Recipe
 
 from decode.bundle import Bundle
 from decode.export import export
+from decode.search import Search
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from train.curves import read_curves
@@ -39,7 +40,7 @@ def test_settings_become_marian_s() -> None:
         "transformer-dim-ffn": 256, "transformer-heads": 4, "tied-embeddings-all": True,
         "transformer-dropout": 0.3, "label-smoothing": 0.1, "optimizer-params": [0.9, 0.98],
         "learn-rate": 0.005, "lr-decay-inv-sqrt": 2000, "lr-warmup": 2000,
-        "mini-batch-words": 4096, "optimizer-delay": 2, "after": "8000u", "early-stopping": 10,
+        "mini-batch-words": 8192, "after": "8000u", "early-stopping": 10,
         "transformer-postprocess": "dan", "transformer-ffn-activation": "relu",
         "exponential-smoothing": 1e-4,
     }  # fmt: skip
@@ -97,9 +98,9 @@ def test_from_subwords_to_translations(finished: Recipe, tmp_path: Path) -> None
     assert losses[-1] < losses[0] - 0.2
     assert not list(out.glob("model*"))
     export(out / "checkpoint.npz", subwords, tmp_path / "bundle")
-    bundle = Bundle.load(tmp_path / "bundle")
+    bundle = Bundle.load(tmp_path / "bundle", search=Search(beam=1))
     source = list(read_lines(finished.exp / "clean" / "test.es"))
-    hypotheses = bundle.translate(source, beam=1)
+    hypotheses = bundle.translate(source)
     assert len(hypotheses) == len(source) and any(hypotheses)
     # Marian's own decoder, on the same model and subwords.
     text = tmp_path / "test.sp"

@@ -54,14 +54,13 @@ _NAMES = {
     "warmup-updates": "lr-warmup",
     "warmup-init-lr": "lr-warmup-start-rate",
     "max-tokens": "mini-batch-words",
-    "update-freq": "optimizer-delay",
     "patience": "early-stopping",
     "max-epoch": "after-epochs",
 }
 # These say what Marian does anyway, or are dealt with below.
 _KNOWN = {"arch": "transformer", "criterion": "label_smoothed_cross_entropy", "optimizer": "adam"}
 _SEEN = {*_KNOWN, "decoder-embed-dim", "decoder-attention-heads", "lr-scheduler", "adam-betas",
-         "encoder-normalize-before", "decoder-normalize-before", "max-update",
+         "encoder-normalize-before", "decoder-normalize-before", "max-update", "update-freq",
          "save-interval-updates"}  # fmt: skip
 
 
@@ -89,6 +88,9 @@ def marian_options(options: dict[str, Any], own: dict[str, Any]) -> dict[str, An
         )
     result: dict[str, Any] = {"type": "transformer"}
     result |= {_NAMES[name]: value for name, value in given.items() if name in _NAMES}
+    if "max-tokens" in given:
+        # Marian's own optimizer-delay left the words of an update as they were.
+        result["mini-batch-words"] = given["max-tokens"] * given.get("update-freq", 1)
     before = bool(given.get("encoder-normalize-before"))
     result |= {
         "transformer-preprocess": "n" if before else "",

@@ -5,7 +5,8 @@
 Runs them by turns and prints target tokens per second (the first five updates left out), the
 largest difference between the losses of any update, and the share that training reaches of the
 machine's own speed in multiplying matrices. `--config` names the model; Transformer-Tiny of
-recipes/multi30k unless given.
+recipes/multi30k unless given. `--processes 2` gives ours two processes, each with one of the two
+batches of an update, where fairseq-train goes through both (update-freq 2).
 """
 
 import argparse
@@ -22,9 +23,10 @@ from typing import Any
 import torch
 import yaml
 
+from pipeline.parallel import cores
 from train.child import ENVIRONMENT
 from train.curves import parse_record
-from train.fairseq import arguments
+from train.fairseq import _devices, arguments
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLAIN = (
@@ -81,10 +83,15 @@ def main() -> None:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=50)
+    parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     config = given.config or REPOSITORY / "recipes" / "multi30k" / "conf" / "paper.yaml"
     options = yaml.safe_load(config.read_text())["options"]
-    options |= {"max-update": given.updates, "update-freq": 1, "disable-validation": True}
+    options |= {
+        "max-update": given.updates,
+        "update-freq": given.processes,
+        "disable-validation": True,
+    }
     for name in ("save-interval-updates", "patience"):
         options.pop(name, None)
     words = arguments(given.data, given.out, options, {"seed": 1})
@@ -93,11 +100,22 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "fairseq.log").touch()
     settings = json.dumps({"out": str(given.out)})
+    start, environment, more = [sys.executable, "-m"], dict(ENVIRONMENT), ["--update-freq=1"]
+    if given.processes > 1:
+        start += [
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={given.processes}",
+            "-m",
+        ]
+        environment["OMP_NUM_THREADS"] = str(max(1, cores() // given.processes))
+        devices = _devices(given.processes, "none").items()
+        more += [f"--{name}" if value is True else f"--{name}={value}" for name, value in devices]
+    start.append("train.fairseq_main")
     plain, ours = [], []
     for number in range(given.rounds):
         plain.append(run([sys.executable, "-c", PLAIN, *words], {})[0])
-        main_module = [sys.executable, "-m", "train.fairseq_main", settings]
-        found, log = run([*main_module, *words], ENVIRONMENT)
+        found, log = run([*start, settings, *words, *more], environment)
         ours.append(found)
         print(f"round {number + 1}: plain {speed(plain[-1]):,.0f}, ours {speed(ours[-1]):,.0f} "
               "target tokens/s", flush=True)  # fmt: skip

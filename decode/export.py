@@ -64,6 +64,8 @@ def export(
     else:
         raise RecipeError(f"{checkpoint} is fairseq's; it needs --data, what it was trained on")
     out.mkdir(parents=True, exist_ok=True)
+    for old in (MODEL, DIRECTORY):
+        shutil.rmtree(out / old, ignore_errors=True)
     if data and ensemble:
         save(checkpoints, [data / f"dict.{side}.txt" for side in (src, tgt)], out / DIRECTORY)
     else:
@@ -92,6 +94,9 @@ def _check_fairseq(checkpoint: Path, data: Path, subwords: Path) -> None:
                 f"{checkpoint} knows {rows:,} subwords but {path} has {len(entries):,} with "
                 "fairseq's own; they are not of the same training"
             )
+        known = checkpoint.parent / f"dict.{side}.txt"  # train.fairseq leaves it there
+        if known.exists() and known.read_bytes() != path.read_bytes():
+            raise RecipeError(f"{checkpoint} was trained with {known}, which is not {path}")
         if path.read_bytes() != (subwords / DICTIONARY).read_bytes():
             raise RecipeError(
                 f"{path} and the subword model in {subwords} hold different subwords; use the "

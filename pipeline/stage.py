@@ -34,6 +34,7 @@ from pipeline.manifest import (
     directory_records,
     file_record,
     input_digest,
+    write_json,
 )
 
 # Import names whose distribution is called otherwise.
@@ -147,6 +148,7 @@ class Stage:
             )
         key = self.key()
         key_file = self.partial.with_name(self.partial.name + ".key")
+        before = None
         if self.partial.exists():
             try:
                 before = json.loads(key_file.read_text()) if keep_partial else None
@@ -162,8 +164,10 @@ class Stage:
                 )
             else:
                 shutil.rmtree(self.partial)
+        if before != key:  # else a full disk might leave half of it, and the work be thrown away
+            self.partial.parent.mkdir(parents=True, exist_ok=True)
+            write_json(key_file, key)
         self.partial.mkdir(parents=True, exist_ok=True)
-        key_file.write_text(json.dumps(key))
         started, clock = datetime.datetime.now().astimezone(), time.monotonic()
         self._execute()
         if (self.partial / UNFINISHED).exists():
@@ -241,7 +245,9 @@ class Stage:
                     _copy(child.stdout, log)
                 code = child.wait()
             except KeyboardInterrupt:  # the child has it too, and may be saving its state
-                child.wait(timeout=30)
+                if child.stdout is not None:
+                    _copy(child.stdout, log)
+                child.wait()
                 raise
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -375,7 +381,8 @@ def main() -> int:
         return 0
     try:
         if options.mode == "list":
-            return _list(stage, [Path(os.path.abspath(path)) for path in options.stale])
+            stale = [Path(os.path.abspath(path)) for path in options.stale]
+            return _list(stage, stale, options.force)
         reasons = stage.reasons()
         if options.force and not reasons:
             reasons = ["forced"]
@@ -398,14 +405,14 @@ def main() -> int:
     return 0
 
 
-def _list(stage: Stage, stale: list[Path]) -> int:
+def _list(stage: Stage, stale: list[Path], force: bool) -> int:
     waiting = [path for path in stage.inputs if any(path.is_relative_to(s) for s in stale)]
     if not stage.out.exists() and not stage.partial.exists():
         reasons = ["never run"]
     elif waiting:
         reasons = [f"its input {path.name} will be made anew" for path in waiting]
     else:
-        reasons = stage.reasons()
+        reasons = stage.reasons() or ["forced"] * force
     state = "done" if not reasons else reasons[0]
     if reasons and reasons != ["never run"]:
         state = "stale: " + "; ".join(reasons)

@@ -41,6 +41,7 @@ def test_settings_become_marian_s() -> None:
         "transformer-dropout": 0.3, "label-smoothing": 0.1, "optimizer-params": [0.9, 0.98],
         "learn-rate": 0.005, "lr-decay-inv-sqrt": 2000, "lr-warmup": 2000,
         "mini-batch-words": 8192, "after": "8000u", "early-stopping": 10,
+        "clip-norm": 0,
         "transformer-postprocess": "dan", "transformer-ffn-activation": "relu",
         "exponential-smoothing": 1e-4,
     }  # fmt: skip
@@ -127,14 +128,17 @@ def test_from_subwords_to_translations(finished: Recipe, tmp_path: Path) -> None
 
 @installed
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_interrupted_it_goes_on(finished: Recipe, tmp_path: Path, number: int) -> None:
     out = tmp_path / "train"
     config = tmp_path / "c.yaml"
     config.write_text(yaml.safe_dump({"options": {**OPTIONS, "max-update": 150}}))
     command = [sys.executable, "-m", "train.marian", "--subwords", str(finished.exp / "subword"),
                "--out", str(out), "--config", str(config)]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     deadline = time.monotonic() + 90
     while not (out / "safe").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
@@ -142,6 +146,11 @@ def test_interrupted_it_goes_on(finished: Recipe, tmp_path: Path, number: int) -
     output = process.communicate(timeout=60)[0]
     if number == signal.SIGTERM:
         assert process.returncode == 0 and "run it again to go on" in output
+    elif number == signal.SIGINT:
+        assert process.returncode == 130
+    if number != signal.SIGKILL:  # what was saved when it was told to stop is what it goes on from
+        name = "model.npz.progress.yml"
+        assert (out / "safe" / name).read_bytes() == (out / name).read_bytes()
     else:
         (out / "model.npz").write_bytes(b"cut by the kill")
     assert not (out / "checkpoint.npz").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -181,7 +182,7 @@ def test_sigkill_in_each_stage(finished: Recipe, tmp_path: Path) -> None:
     assert "up to date" in output and "2  Inspect it: up to date" in output
     log = (recipe.exp / "train-1" / "fairseq.log").read_text()
     assert log.count("$ fairseq-train") == 2
-    assert "Loaded checkpoint" in log and "@ 10 updates" in log  # not from zero
+    assert re.search("Loaded checkpoint .* @ 10 updates", log)  # not from zero
     assert digests(recipe.exp, BEFORE_TRAINING) == digests(finished.exp, BEFORE_TRAINING)
     scores = [
         json.loads((exp / "score" / "scores.json").read_text())

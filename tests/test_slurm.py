@@ -39,7 +39,7 @@ def run(recipe: Recipe, environment: dict[str, str], *options: str) -> subproces
 
 
 def jobs(environment: dict[str, str]) -> dict[str, dict[str, str]]:
-    """What Slurm knows of each job, by the job's name."""
+    """What Slurm knows of each job, by its number."""
     text = subprocess.run(
         ["scontrol", "show", "jobs", "--oneliner"],
         env=environment,
@@ -50,7 +50,8 @@ def jobs(environment: dict[str, str]) -> dict[str, dict[str, str]]:
     found = {}
     for line in text.splitlines():
         name = line.partition(" JobName=")[2].partition(" UserId=")[0]
-        found[name] = dict(word.partition("=")[::2] for word in line.split(" "))
+        job = dict(word.partition("=")[::2] for word in line.split(" "))
+        found[job["JobId"]] = {**job, "name": name}
     return found
 
 
@@ -59,7 +60,7 @@ def test_seeds_are_trained_beside_each_other_and_go_on_after_a_signal(
 ) -> None:
     recipe = Recipe(tmp_path)
     recipe.run("--stop-stage", "4")
-    training = ["--set", "updates=2000"]
+    training = ["--set", "updates=600"]
     process = run(recipe, environment, *training)
     logs = [recipe.exp / f"train-{seed}.partial" / "fairseq.log" for seed in (1, 2)]
     for _ in range(300):
@@ -71,23 +72,30 @@ def test_seeds_are_trained_beside_each_other_and_go_on_after_a_signal(
     text = process.communicate()[0]
     assert process.returncode == 0 and text.count("stopped") >= 2, text
     assert all((log.parent / "unfinished.json").exists() for log in logs)
-    found = jobs(environment)
-    first, second = found["Train, seed 1"], found["Train, seed 2"]
+    first, second = (
+        next(job for job in jobs(environment).values() if job["name"] == f"Train, seed {seed}")
+        for seed in (1, 2)
+    )
     assert {first["NodeList"], second["NodeList"]} == {"n1", "n2"}
     assert max(first["StartTime"], second["StartTime"]) < min(first["EndTime"], second["EndTime"])
 
-    process = run(recipe, environment, *training, "--set", "updates=30", "--force", "5")
+    process = run(recipe, environment, *training, "--stop-stage", "5")
+    text = process.communicate()[0]
+    assert process.returncode == 0 and text.count("goes on where it was interrupted") == 2, text
+    process = run(recipe, environment)
     text = process.communicate()[0]
     assert process.returncode == 0, text
     assert "[seed 2]  6  Translate the test set, seed 2" in text and "BLEU" in text
     # The same training as without Slurm, to the byte of every translation.
     ours, theirs = (r.exp / "translate-1" / "hypotheses.txt" for r in (recipe, finished))
     assert ours.read_bytes() == theirs.read_bytes()
-    known = len(jobs(environment))
+    known = jobs(environment).keys()
     process = run(recipe, environment)
     text = process.communicate()[0]
     assert process.returncode == 0 and "Train, seed 2: up to date" in text, text
-    assert len(jobs(environment)) == known
+    assert jobs(environment).keys() == known
+    process = run(recipe, environment, "--stage", "4", "--stop-stage", "4", "--force", "4")
+    assert process.wait() == 0 and len(jobs(environment)) == len(known) + 1
 
 
 def test_a_stage_that_fails_ends_the_recipe(environment: dict[str, str], tmp_path: Path) -> None:

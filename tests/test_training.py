@@ -88,7 +88,8 @@ def test_told_to_stop_it_saves_and_goes_on_to_the_same_end(
     if number != signal.SIGINT:
         assert f"stopped when told to, after {updates} updates; run it again to go on" in output
     subprocess.run(command(finished, out), check=True, capture_output=True)
-    assert f"@ {updates} updates" in (out / "fairseq.log").read_text()  # not from an earlier one
+    log = (out / "fairseq.log").read_text()
+    assert re.search(rf"Loaded checkpoint .* @ {updates} updates", log)  # not from an earlier one
     assert same(out, whole)
 
 
@@ -142,7 +143,6 @@ def test_patience_survives_an_interruption(finished: Recipe, tmp_path: Path) -> 
     options = {**OPTIONS, "lr": 1e-9, "patience": 4, "lr-scheduler": "fixed", "warmup-updates": 0}
     del options["total-num-update"]
     train(data, tmp_path / "whole", options)
-    train(data, tmp_path / "parts", {**options, "max-update": 30})
     assert max(read_curves(read_lines(tmp_path / "whole" / "fairseq.log")).valid) < 60
     # The same, cut after 30 updates as a kill would: without the last steps of train.fairseq.
     parts = tmp_path / "cut"
@@ -281,6 +281,7 @@ def test_the_losses_are_plain_fairseq_s(finished: Recipe, tmp_path: Path) -> Non
     )  # fmt: skip
     ours, theirs = read_curves(lines), read_curves((result.stdout + result.stderr).split("\n"))
     assert len(ours.train) == 5
+    assert ours.train.keys() == theirs.train.keys() != set()
     for updates, record in theirs.train.items():
         assert ours.train[updates]["loss"] == pytest.approx(record["loss"], rel=1e-3)
         assert ours.train[updates]["gnorm"] == pytest.approx(record["gnorm"], rel=1e-2)

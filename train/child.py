@@ -34,12 +34,13 @@ def run(
     parse: Callable[[str], tuple[str, Record] | None],
     total: int | None,
     watch: DivergenceWatch,
-) -> int:
-    """Run a training to its end and append what it prints to `log`; returns its exit code.
+) -> tuple[int, list[int]]:
+    """Run a training to its end and append what it prints to `log`.
+
+    Returns its exit code, and the signals that we were sent and passed on.
 
     `parse` makes a record of a line, as train.curves.parse_record; `total` is the number of
-    updates, if known; `environment` is added to ours. Raises RecipeError if the training diverged,
-    and KeyboardInterrupt after Ctrl-C, once the training has saved its state.
+    updates, if known; `environment` is added to ours. Raises RecipeError if the training diverged.
     """
     with (
         open(log, "a", encoding="utf-8") as file,
@@ -51,13 +52,15 @@ def run(
         ) as process,
         _passed_on(process) as signals,
     ):
-        diverged = _follow(process, file, parse, total, watch)
+        try:
+            diverged = _follow(process, file, parse, total, watch)
+        except BaseException:  # a full disk, say: nobody would read on
+            process.terminate()
+            raise
         code = process.wait()
     if diverged:
         raise RecipeError(diverged)
-    if signal.SIGINT in signals:
-        raise KeyboardInterrupt
-    return code
+    return code, signals
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,12 +25,11 @@ from train.child import run
 from train.curves import parse_record, plot, read_curves
 from train.data import check_data, check_parent, number_of_pairs
 from train.fairseq_main import main as fairseq_main
-from train.settings import NAME as SETTINGS
 from train.settings import refuse_changes
 from train.stopping import LOG, unfinished
-from train.trouble import DivergenceWatch, explain
+from train.trouble import DivergenceWatch, explain, last_run
 
-CHECKPOINT, RESAMPLED = "checkpoint.pt", "resampled"
+CHECKPOINT, RESAMPLED, TRAINED = "checkpoint.pt", "resampled", "trained"
 
 # What the wrapper relies on, so that a configuration may not change it.
 _OURS = {
@@ -127,7 +127,7 @@ def train(
     if sampling:
         settings["resample"] = [str(subwords), sampling, seed, str(out / RESAMPLED)]
     ours = {"seed": seed, **_devices(processes, amp)}
-    if {"save-interval-updates", "save_interval_updates"} & options.keys():
+    if options.get("save-interval-updates") or options.get("save_interval_updates"):
         ours |= {"keep-interval-updates": average_last, "no-epoch-checkpoints": True}
     else:
         ours["keep-last-epochs"] = average_last
@@ -141,18 +141,23 @@ def train(
     command_line = arguments(data, out, options, ours)
     out.mkdir(parents=True, exist_ok=True)
     begun = any(out.glob("checkpoint*.pt"))
-    refuse_changes(out, {**options, **ours, "sampling": sampling}, begun)
-    if not (out / CHECKPOINT).exists():  # else an earlier run was killed while tidying up
-        mend_last(out)
+    text = " ".join(f"{path.name}:{path.stat().st_size}" for path in sorted(data.glob("train.*")))
+    refuse_changes(out, {**options, **ours, "sampling": sampling, "data": text}, begun)
+    if (out / CHECKPOINT).exists():
+        print(f"{out / CHECKPOINT} is there already; delete the directory to train anew")
+    else:
         (out / UNFINISHED).unlink(missing_ok=True)
+        mend_last(out)
         for side, language in zip(("encoder", "decoder"), languages(data), strict=True):
             shutil.copyfile(data / f"dict.{language}.txt", out / f"dict.{side}.txt")
-        _run(data, out, command_line, settings, processes, cpu_threads)
+        if not (out / TRAINED).exists():  # else it was killed after the last update
+            _run(data, out, command_line, settings, processes, cpu_threads)
         if (updates := unfinished(out)) is not None:
             print(f"stopped when told to, after {updates:,} updates; run it again to go on")
             return
+        (out / TRAINED).touch()
         _finish(out, options, seed, average_last, average_best, command_line)
-    for pattern in ("checkpoint[_0-9]*.pt", "checkpoint.best_*.pt", "*.partial", SETTINGS):
+    for pattern in ("checkpoint[_0-9]*.pt", "checkpoint.best_*.pt", "*.partial", TRAINED):
         for path in out.glob(pattern):
             path.unlink()
     shutil.rmtree(out / RESAMPLED, ignore_errors=True)
@@ -231,9 +236,11 @@ def _run(
         log.write(f"$ fairseq-train {shlex.join(command_line)}\n")
     _, target = languages(data)
     watch = DivergenceWatch(len(read_dictionary(data / f"dict.{target}.txt")))
-    code = run(full, out / LOG, environment, parse_record, _maximum(command_line), watch)
+    code, signals = run(full, out / LOG, environment, parse_record, _maximum(command_line), watch)
+    if signal.SIGINT in signals:
+        raise KeyboardInterrupt
     if code and unfinished(out) is None:
-        tail = [line for line in read_lines(out / LOG) if line.strip()][-200:]
+        tail = last_run(out / LOG)[-200:]
         if cause := explain(tail, code):
             raise RecipeError(f"{cause} (log: {out / LOG})")
         raise RecipeError(

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from math import log
@@ -27,9 +28,8 @@ from train.checkpoints import is_whole
 from train.child import run
 from train.curves import Curves, Record, plot, read_curves
 from train.marian_main import VOCABULARY
-from train.settings import NAME as SETTINGS
 from train.settings import refuse_changes
-from train.trouble import DivergenceWatch, explain
+from train.trouble import DivergenceWatch, explain, last_run
 
 CHECKPOINT, LOG, MODEL = "checkpoint.npz", "marian.log", "model.npz"
 SAFE, OLD = "safe", "safe.old"
@@ -54,14 +54,13 @@ _NAMES = {
     "warmup-updates": "lr-warmup",
     "warmup-init-lr": "lr-warmup-start-rate",
     "max-tokens": "mini-batch-words",
-    "patience": "early-stopping",
     "max-epoch": "after-epochs",
 }
 # These say what Marian does anyway, or are dealt with below.
 _KNOWN = {"arch": "transformer", "criterion": "label_smoothed_cross_entropy", "optimizer": "adam"}
 _SEEN = {*_KNOWN, "decoder-embed-dim", "decoder-attention-heads", "lr-scheduler", "adam-betas",
          "encoder-normalize-before", "decoder-normalize-before", "max-update", "update-freq",
-         "save-interval-updates"}  # fmt: skip
+         "save-interval-updates", "patience"}  # fmt: skip
 
 
 def marian_options(options: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +85,8 @@ def marian_options(options: dict[str, Any], own: dict[str, Any]) -> dict[str, An
             f"Marian has no counterpart of {', '.join(problems)}; leave that out, and give "
             "Marian's own options under marian:"
         )
-    result: dict[str, Any] = {"type": "transformer"}
+    # What fairseq does unless told, and Marian does not.
+    result: dict[str, Any] = {"type": "transformer", "clip-norm": 0, "transformer-dropout": 0.1}
     result |= {_NAMES[name]: value for name, value in given.items() if name in _NAMES}
     if "max-tokens" in given:
         # Marian's own optimizer-delay left the words of an update as they were.
@@ -100,7 +100,8 @@ def marian_options(options: dict[str, Any], own: dict[str, Any]) -> dict[str, An
         "transformer-ffn-activation": "relu",
     }
     if scheduler == "inverse_sqrt":
-        result["lr-decay-inv-sqrt"] = given.get("warmup-updates", 4000)
+        result["lr-decay-inv-sqrt"] = result["lr-warmup"] = given.get("warmup-updates", 4000)
+    result["early-stopping"] = max(0, given.get("patience", 0))  # 0: never
     if betas := given.get("adam-betas"):
         result["optimizer-params"] = [float(beta) for beta in re.findall(r"[\d.]+", str(betas))]
     every = given.get("save-interval-updates", 1000)
@@ -194,8 +195,12 @@ def train(
         raise RecipeError(f"{clash[0]} is set by train.marian itself; take it out of marian:")
     out.mkdir(parents=True, exist_ok=True)
     configuration = {**settings, **ours}
-    refuse_changes(out, configuration, (out / SAFE).exists())
-    if not (out / CHECKPOINT).exists():
+    # Another machine may have other cores.
+    compared = {**configuration, "cpu-threads": cpu_threads}
+    refuse_changes(out, compared, (out / SAFE).exists() or (out / CHECKPOINT).exists())
+    if (out / CHECKPOINT).exists():
+        print(f"{out / CHECKPOINT} is there already; delete the directory to train anew")
+    else:
         _restore(out)
         (out / UNFINISHED).unlink(missing_ok=True)
         _write_vocabulary(words, out / VOCABULARY)
@@ -207,9 +212,8 @@ def train(
                   "run it again to go on")  # fmt: skip
             return
         _finish(out, configuration, curves, average_last)
-    for pattern in ("model.*", SETTINGS):
-        for path in out.glob(pattern):
-            path.unlink()
+    for path in out.glob("model.*"):
+        path.unlink()
     for path in out.glob(SAFE + "*"):
         shutil.rmtree(path)
     curves = read_curves(read_lines(out / LOG), parse_record)
@@ -284,16 +288,17 @@ def _run(configuration: dict[str, Any], out: Path, words: int) -> bool:
 
     total = configuration.get("after")
     updates = int(total[:-1]) if total and str(total).endswith("u") else None
-    code = run(full, out / LOG, environment, parse, updates, DivergenceWatch(words))
-    lines = list(read_lines(out / LOG))
-    tail = lines[max(n for n, line in enumerate(lines) if line.startswith("$ ")) :]
-    if code and not any("signal" in line for line in tail[-20:]):
+    code, signals = run(full, out / LOG, environment, parse, updates, DivergenceWatch(words))
+    tail = last_run(out / LOG)
+    if code not in (0, 128 + signal.SIGTERM):
         if cause := explain(tail[-50:], code):
             raise RecipeError(f"{cause} (log: {out / LOG})")
         said = [line.partition("Error: ")[2] for line in tail if "Error: " in line] or tail[-1:]
         raise RecipeError(f"Marian ended with exit code {code}: {said[0]} (log: {out / LOG})")
     if saving:
         _keep(out)
+    if signal.SIGINT in signals:
+        raise KeyboardInterrupt
     return not any("Training finished" in line for line in tail)
 
 

@@ -1,4 +1,4 @@
-"""Keeps the settings with an unfinished training, which may not go on with others."""
+"""Keeps the settings with a training, which may not go on with others."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def refuse_changes(out: Path, settings: dict[str, Any], begun: bool) -> None:
         ]
         if changes:
             raise RecipeError(
-                f"{out} holds a training that was begun with other settings: {'; '.join(changes)}. "
+                f"{out} holds a training with other settings: {'; '.join(changes)}. "
                 "Take the change back to go on with it, or delete the directory to start anew"
             )
     write_json(path, now)

@@ -4,7 +4,9 @@ import re
 import signal
 from collections.abc import Sequence
 from math import log2
+from pathlib import Path
 
+from pipeline.lines import read_lines
 from train.curves import Record
 
 # Of the training loss, bits a subword: this much worse than guessing, so many records in a row.
@@ -50,6 +52,12 @@ def explain(lines: Sequence[str], exit_code: int) -> str | None:
             "raise update-freq by the same factor"
         )
     return None
+
+
+def last_run(log: Path) -> list[str]:
+    """Lines of a training's log since it was started last, without blank ones."""
+    lines = [line for line in read_lines(log) if line.strip()]
+    return lines[max(n for n, line in enumerate(lines) if line.startswith("$ ")) :]
 
 
 class DivergenceWatch:

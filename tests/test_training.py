@@ -163,16 +163,17 @@ def test_patience_survives_an_interruption(finished: Recipe, tmp_path: Path) -> 
     assert ends[0] == ends[1]
 
 
-def test_other_settings_are_refused_for_an_unfinished_training(
-    finished: Recipe, tmp_path: Path
+def test_other_settings_are_refused_for_a_training(
+    finished: Recipe, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "train"
     process = subprocess.Popen(command(finished, out), stdout=subprocess.DEVNULL, text=True)
     wait_for_update(out, 10, process)
     process.terminate()
     process.wait(60)
-    with pytest.raises(RecipeError, match=r"begun with other settings: lr from 0\.005 to 0\.1\."):
-        train(finished.exp / "binary", out, {**OPTIONS, "lr": 0.1}, average_last=2)
+    for directory in (out, whole):
+        with pytest.raises(RecipeError, match=r"with other settings: lr from 0\.005 to 0\.1\."):
+            train(finished.exp / "binary", directory, {**OPTIONS, "lr": 0.1}, average_last=2)
 
 
 def test_two_processes_stay_together_and_learn_what_one_does(

@@ -143,7 +143,7 @@ def test_an_ensemble_is_fairseq_s(finished, tmp_path: Path) -> None:
     source = (exp / "clean" / "test.es").read_text().split("\n")[:-1]
     ours = Bundle.load(tmp_path / "bundle", search=Search(beam=2)).translate(source)
     theirs = fairseq_generate(exp, f"{first}:{tmp_path / 'elsewhere.pt'}", beam=2)
-    alone = fairseq_generate(exp, str(first), beam=2)
+    alone = Bundle.load(exp / "bundle-1", search=Search(beam=2)).translate(source)
     same, same_alone = (
         sum(a == b for a, b in zip(ours, other, strict=True)) / len(ours)
         for other in (theirs, alone)

@@ -54,7 +54,7 @@ def test_drawing_from_one_is_greedy_search(finished) -> None:
 @pytest.mark.slow
 def test_a_seed_repeats_the_drawing_in_a_new_process(finished, tmp_path: Path) -> None:
     outputs = []
-    for number, seed in enumerate((7, 7, 8)):
+    for number, seed in enumerate((7, 7)):
         out = tmp_path / f"out {number}"
         subprocess.run(
             [*(sys.executable, "-m", "decode.translate", "--bundle", finished.exp / "bundle-1"),
@@ -63,7 +63,8 @@ def test_a_seed_repeats_the_drawing_in_a_new_process(finished, tmp_path: Path) -
             check=True, capture_output=True,
         )  # fmt: skip
         outputs.append((out / "hypotheses.txt").read_text())
-    assert outputs[0] == outputs[1] != outputs[2]
+    other = translate(finished, Search(sampling=True, seed=8), count=-1)
+    assert outputs[0] == outputs[1] != "\n".join([*other, ""])
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_killed_at_random_moments_it_ends_the_same(
     finished: Recipe, whole: Path, tmp_path: Path
 ) -> None:
     """As many trainings as it takes for the kills that were asked for."""
-    dice, wanted, kills = random.Random(1), int(os.environ.get("KILLS", "3")), 0
+    dice, wanted, kills = random.Random(1), int(os.environ.get("KILLS", "2")), 0
     while kills < wanted:
         out = tmp_path / f"train-{kills}"
         killed = True

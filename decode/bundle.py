@@ -108,8 +108,10 @@ class Bundle:
         else:
             # Several sentences at once use the cores better than several threads for one; but
             # who draws which numbers must not depend on who comes first.
-            ctranslate2.set_random_seed(search.seed)
-            inter, intra = (1, threads) if search.sampling else (threads, 1)
+            inter, intra = threads, 1
+            if search.sampling:
+                ctranslate2.set_random_seed(search.seed)
+                inter, intra = 1, threads
             translator = ctranslate2.Translator(
                 str(directory / MODEL), inter_threads=inter, intra_threads=intra
             )

@@ -137,6 +137,19 @@ def test_killed_at_random_moments_it_ends_the_same(
         assert losses[0] == losses[1]
 
 
+def test_killed_after_the_last_update_it_does_not_train_on(
+    finished: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, options = tmp_path / "train", {**OPTIONS, "max-update": 20}
+    with monkeypatch.context() as patch:
+        patch.setattr("train.fairseq.plot", lambda *_: sys.exit(9))
+        with pytest.raises(SystemExit):
+            train(finished.exp / "binary", out, options)
+    train(finished.exp / "binary", out, options)
+    assert (out / "fairseq.log").read_text().count("$ fairseq-train") == 1
+    assert (out / "checkpoint.pt").exists() and not (out / "trained").exists()
+
+
 def test_patience_survives_an_interruption(finished: Recipe, tmp_path: Path) -> None:
     """Without an update that helps, both end after the same one; fairseq itself forgets."""
     data = finished.exp / "binary"

@@ -65,13 +65,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A translation, and where several were asked for, its score.
+    """A translation, its score if it was asked for, and whether it was cut for its length.
 
     The score is the log-probability, in nats, over the length by the length penalty.
     """
 
     text: str
     score: float | None = None
+    cut: bool = False
 
 
 @dataclass
@@ -141,15 +142,12 @@ class Bundle:
                 parts = split_long(line, limit, self.codec, language)
             segments += [(number, part) for part in parts if part]
         outputs: list[list[list[Hypothesis]]] = [[] for _ in lines]
-        cut: set[int] = set()
-        for number, hypotheses, was_cut in self._decode(segments):
+        for number, hypotheses in self._decode(segments):
             outputs[number].append(hypotheses)
-            if was_cut:
-                cut.add(number)
-        self.counts.cut += len(cut)
         results = [parts[0] if len(parts) == 1 else _joined(parts) for parts in outputs]
         for line, hypotheses in zip(lines, results, strict=True):
             self._count(line, hypotheses[0].text)
+            self.counts.cut += hypotheses[0].cut
         return results
 
     def _count(self, line: str, output: str) -> None:
@@ -163,11 +161,11 @@ class Bundle:
 
     def _decode(
         self, segments: list[tuple[int, list[str]]]
-    ) -> Iterator[tuple[int, list[Hypothesis], bool]]:
-        """Yield (line number, hypotheses, whether the best was cut) for each segment, in order."""
+    ) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yield (line number, hypotheses) for each segment, in order."""
         order = sorted(range(len(segments)), key=lambda i: len(segments[i][1]))
         prefix = self.codec.encode([self.search.prefix], self.description.target_language)[0]
-        results: dict[int, tuple[list[Hypothesis], bool]] = {}
+        results: dict[int, list[Hypothesis]] = {}
         waiting = []
         while order:
             # Longest first, and so few at a time that the batch keeps to its size.
@@ -188,13 +186,12 @@ class Bundle:
             for i, answer in zip(batch, answers, strict=True):
                 answer = answer.result()
                 scores = answer.scores or [None] * len(answer.hypotheses)
-                hypotheses = [
-                    Hypothesis(self._text(pieces), score)
+                results[i] = [
+                    Hypothesis(self._text(pieces), score, len(pieces) >= limit)
                     for pieces, score in zip(answer.hypotheses, scores, strict=True)
                 ]
-                results[i] = hypotheses, len(answer.hypotheses[0]) >= limit
         for i, (number, _) in enumerate(segments):
-            yield number, *results[i]
+            yield number, results[i]
 
     def _text(self, pieces: Sequence[str]) -> str:
         if self.detokenise:
@@ -204,4 +201,6 @@ class Bundle:
 
 def _joined(parts: list[list[Hypothesis]]) -> list[Hypothesis]:
     """The best of each part, as one; of no part, a blank."""
-    return [Hypothesis(" ".join(part[0].text for part in parts if part[0].text))]
+    best = [part[0] for part in parts]
+    text = " ".join(one.text for one in best if one.text)
+    return [Hypothesis(text, cut=any(one.cut for one in best))]

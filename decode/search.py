@@ -23,6 +23,7 @@ class Search:
         seed: of the drawing; the same seed, threads and lines give the same outputs.
         n_best: number of hypotheses to give for each line; with sampling, of independent draws.
         prefix: begin each translation with this text.
+        scores: have scores, though there is but one hypothesis for each line.
 
     """
 
@@ -35,6 +36,7 @@ class Search:
     seed: int = 1
     n_best: int = 1
     prefix: str = ""
+    scores: bool = False
 
     def __post_init__(self) -> None:
         """Raise RecipeError for settings that would be left unused, or cannot be."""
@@ -51,7 +53,7 @@ class Search:
             "beam_size": self.beam,
             "length_penalty": self.length_penalty,
             "num_hypotheses": self.n_best,
-            "return_scores": self.n_best > 1,
+            "return_scores": self.scores or self.n_best > 1,
         }
         if self.sampling:
             options |= {

@@ -7,8 +7,11 @@ inside them; normalised text holds no other, so that taking all of them out is t
 import re
 
 _JOINER = "\u2060"
+# What a synthetic source begins with (Caswell et al. 2019), and what noise leaves of a word
+# (Edunov et al. 2018).
+TAG, BLANK = "<BT>", "<BLANK>"
 # Control symbols begin with "<": those of fairseq, SentencePiece's bytes, tags such as <2es>.
-_BEFORE = re.compile(r"<(?=/?s>|pad>|unk>|0x[0-9A-F]{2}>|2[\w-]+>)|@(?=@)")
+_BEFORE = re.compile(r"<(?=/?s>|pad>|unk>|BT>|BLANK>|0x[0-9A-F]{2}>|2[\w-]+>)|@(?=@)")
 # SentencePiece's sign for a space cannot be split; the low line stands in for it.
 _SPACE_SIGN, _STAND_IN = "▁", "_" + _JOINER
 # All that `escape` changes.

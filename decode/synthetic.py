@@ -1,0 +1,221 @@
+"""Make a synthetic bitext of back-translated shards: filtered, ranked, and looked at."""
+
+from collections.abc import Iterable, Iterator
+from itertools import compress, islice
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sacrebleu.metrics.chrf import CHRF
+
+from decode.backtranslate import FILE, Synthetic, read_synthetic
+from decode.bundle import Bundle
+from pipeline.command import command
+from pipeline.errors import RecipeError
+from pipeline.lines import read_lines, whole_file, write_bitext, write_lines
+from pipeline.manifest import note
+from pipeline.parallel import parallel_map
+from pipeline.progress import progress
+from preprocess.bitext import all_sets, languages, write_languages
+from preprocess.clean import decide, decide_in_corpus, usual_ratio
+from preprocess.features import Side, squash
+from preprocess.filters import Pairs, identifiable, read_filters
+from preprocess.normalise import Normaliser, read_steps
+
+DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
+    {"copy": {"max": 0}},
+    {"repetition": {"max": 3}},
+    {"length_ratio": {"max": 2.5}},
+    {"language": {"min": 0.001}},
+    {"held_out": {"max": 0}},
+]
+NUMBERS, SAMPLE = "train.numbers", "sample.txt"
+_BLOCK_LINES, _SAMPLE_PAIRS = 10_000, 20
+# Words of a text that its quality is judged by, from its beginning.
+_WORDS = 2_000_000
+_Item = TypeVar("_Item")
+
+
+def synthetic(
+    shards: list[str],
+    language: str,
+    bitext: Path,
+    out: Path,
+    filters: list[dict[str, dict[str, Any] | None]] | None = None,
+    keep: float = 1.0,
+    rank: Literal["score", "round-trip"] = "score",
+    forward: Path | None = None,
+    workers: int | None = None,
+) -> None:
+    """Filter back-translated shards and join them to a synthetic bitext.
+
+    Writes train.SRC, train.TGT, train.numbers with the number of each pair's monolingual line,
+    dropped.tsv with number, reason, monolingual line and translation, and sample.txt.
+
+    Example: python -m decode.synthetic --shards '[exp/synthetic-1, exp/synthetic-2]'
+    --language ca --bitext exp/clean --out exp/synthetic
+
+    Args:
+        shards: directories that decode.backtranslate made.
+        language: code of the monolingual text's language; the other side was translated.
+        bitext: directory of the real bitext, whose dev and test sets are held out, and with
+            which the synthetic one is compared.
+        out: directory for the synthetic bitext.
+        filters: as for preprocess.clean; cut outputs and empty ones are always dropped. The
+            default drops copies, loops, odd lengths, other languages (where py3langid knows
+            both) and what stands in dev or test.
+        keep: share of the pairs to keep, of those that the filters leave, by rank.
+        rank: score, the model's log-probability per subword; or round-trip, the chrF of the
+            monolingual line against its translation translated back, which needs `forward`.
+        forward: a bundle that translates the synthetic side back.
+        workers: processes; one per core unless given. The result is the same.
+
+    """
+    src, tgt = languages(bitext)
+    if language not in (src, tgt):
+        raise RecipeError(f"{bitext} holds {src} and {tgt}, not {language}")
+    if not 0 < keep <= 1:
+        raise RecipeError(f"keep is a share, above 0 and at most 1, not {keep}")
+    if (keep < 1 and rank == "round-trip") != (forward is not None):
+        raise RecipeError("--forward goes with --keep below 1 and --rank round-trip")
+    if filters is None:
+        filters = DEFAULT_FILTERS
+        if not (identifiable(src) and identifiable(tgt)):
+            print(f"py3langid does not know both {src} and {tgt}: languages are not checked")
+            filters = [one for one in filters if "language" not in one]
+    chosen = read_filters([{"empty": {"max": 0}}, *filters])
+    steps = read_steps(bitext)
+    held = _held_out(bitext, src, steps[src]), _held_out(bitext, tgt, steps[tgt])
+    usual = usual_ratio(bitext / f"train.{src}", bitext / f"train.{tgt}")
+    form = Normaliser(steps[src if language == tgt else tgt])
+
+    def rows() -> Iterator[Synthetic]:
+        for shard in shards:
+            yield from read_synthetic(Path(shard) / FILE)
+
+    def pair(row: Synthetic) -> tuple[str, str]:
+        sides = form(row.translation), row.line
+        return sides if language == tgt else (sides[1], sides[0])
+
+    def judge(
+        block: list[Synthetic],
+    ) -> tuple[NDArray[np.int16], list[NDArray[np.int64]], NDArray[np.float64]]:
+        sides = [Side(side) for side in zip(*map(pair, block), strict=True)]
+        pairs = Pairs(sides[0], sides[1], src, tgt, held, usual_ratio=usual)
+        reason = decide(pairs, chosen)[0]
+        reason[np.array([row.cut for row in block]) & (reason < 0)] = len(chosen)
+        keys = [np.asarray(one.score(pairs)) for one in chosen if one.of_the_corpus]
+        scores = [-np.inf if row.score is None else row.score for row in block]
+        return reason, keys, np.column_stack([[row.number for row in block], scores])
+
+    parts = parallel_map(judge, _blocks(rows()), workers)
+    judged = list(progress(parts, "judging", "blocks"))
+    if not judged:
+        raise RecipeError(f"{', '.join(shards)}: there are no lines in them")
+    reason = np.concatenate([part[0] for part in judged])
+    numbers, ranks = np.concatenate([part[2] for part in judged]).T
+    if len(np.unique(numbers)) < len(numbers):
+        raise RecipeError("two shards hold the same monolingual line; give each shard once")
+    places = [place for place, one in enumerate(chosen) if one.of_the_corpus]
+    by_place = [np.concatenate(keys) for keys in zip(*(part[1] for part in judged), strict=True)]
+    keys = dict(zip(places, by_place, strict=True))
+    decide_in_corpus(reason, np.zeros(len(reason)), keys, chosen)
+    names = [*(one.name for one in chosen), "cut", f"lower {rank}"]
+    if keep < 1:
+        left = np.flatnonzero(reason < 0)
+        if forward:
+            ranks[left] = _round_trip(compress(rows(), (reason < 0).tolist()), forward, workers)
+        worst = left[np.argsort(-ranks[left], kind="stable")][round(keep * len(left)) :]
+        reason[worst] = len(names) - 1
+    kept = (reason < 0).tolist()
+    if not any(kept):
+        raise RecipeError(f"all {len(kept):,} pairs would be dropped; look at the filters")
+
+    write_languages(out, src, tgt)
+    files = out / f"train.{src}", out / f"train.{tgt}"
+    write_bitext(*files, map(pair, compress(rows(), kept)))
+    write_lines(out / NUMBERS, (str(row.number) for row in compress(rows(), kept)))
+    with whole_file(out / "dropped.tsv") as file:
+        for row, place in zip(rows(), reason.tolist(), strict=True):
+            if place >= 0:
+                file.write(f"{row.number}\t{names[place]}\t{row.line}\t{row.translation}\n")
+    sample = islice(compress(rows(), kept), 0, None, -(-sum(kept) // _SAMPLE_PAIRS))
+    write_lines(out / SAMPLE, (text for row in sample for text in (*pair(row), "")))
+    counts = np.bincount(reason[reason >= 0], minlength=len(names)).tolist()
+    dropped = {name: count for name, count in zip(names, counts, strict=True) if count}
+    quality = _quality(out, bitext, src if language == tgt else tgt)
+    note(out, language=language, kept=sum(kept), dropped=dropped, quality=quality)
+    print(f"{sum(kept):,} of {len(kept):,} pairs kept")
+    for name, count in dropped.items():
+        print(f"  {count:>9,}  dropped: {name}")
+    print(f"{'':<44}{'synthetic':>10}{'real':>10}")
+    for name, values in quality.items():
+        print(f"{name:<44}" + "".join(f"{value:>10.3f}" for value in values))
+
+
+def _blocks(items: Iterator[_Item]) -> Iterator[list[_Item]]:
+    while block := list(islice(items, _BLOCK_LINES)):
+        yield block
+
+
+def _held_out(bitext: Path, language: str, steps: list[str]) -> frozenset[str]:
+    form = Normaliser(steps)
+    sets = (name for name in all_sets(bitext) if name != "train")
+    files = (bitext / f"{name}.{language}" for name in sets)
+    return frozenset(squash([form(line) for file in files for line in read_lines(file)]))
+
+
+def _round_trip(
+    rows: Iterable[Synthetic], forward: Path, workers: int | None
+) -> NDArray[np.float64]:
+    """ChrF of each monolingual line against its translation translated back."""
+
+    def score(block: list[Synthetic]) -> list[float]:
+        back = Bundle.load(forward, 1).translate([row.translation for row in block])
+        metric = CHRF()
+        return [
+            metric.sentence_score(text, [row.line]).score
+            for text, row in zip(back, block, strict=True)
+        ]
+
+    parts = parallel_map(score, _blocks(iter(rows)), workers)
+    return np.array([value for part in progress(parts, "round trips", "blocks") for value in part])
+
+
+def _quality(synthetic: Path, real: Path, translated: str) -> dict[str, tuple[float, float]]:
+    """How the synthetic text (first) differs from the real one (second).
+
+    Target words to a source word; share of the words of dev, on the translated side, that the
+    text holds; and different words among the first words of that side.
+    """
+    src, tgt = languages(real)
+    texts = [
+        {code: _words(directory / f"train.{code}") for code in (src, tgt)}
+        for directory in (synthetic, real)
+    ]
+    dev = _words(real / f"dev.{translated}")
+    size = min(len(text[translated]) for text in texts)
+    known = [set(text[translated]) for text in texts]
+    return {
+        "target words to a source word": _two(len(t[tgt]) / len(t[src]) for t in texts),
+        f"share of dev's words ({translated}) in it": _two(
+            sum(word in words for word in dev) / max(1, len(dev)) for words in known
+        ),
+        f"different among {size:,} words ({translated})": _two(
+            len(set(text[translated][:size])) / size for text in texts
+        ),
+    }
+
+
+def _words(file: Path) -> list[str]:
+    return list(islice((word for line in read_lines(file) for word in line.split()), _WORDS))
+
+
+def _two(values: Iterable[float]) -> tuple[float, float]:
+    first, second = values
+    return round(first, 4), round(second, 4)
+
+
+if __name__ == "__main__":
+    command(synthetic)

@@ -21,7 +21,8 @@ class Domain:
     def __init__(self, domain: Sequence[str], general: Sequence[str]) -> None:
         """Learn from text of the domain, and from about as much of the text to choose from."""
         self._vectorizer = HashingVectorizer(
-            token_pattern=r"\S+", ngram_range=(1, 2), alternate_sign=False, norm=None,
+            token_pattern=r"\S+",  # noqa: S106 (a token of text)
+            ngram_range=(1, 2), alternate_sign=False, norm=None,
             n_features=_BUCKETS,
         )  # fmt: skip
         logs = [self._log_shares(lines) for lines in (domain, general)]

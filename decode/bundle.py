@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ctranslate2
 
-from decode.ensemble import DIRECTORY as ENSEMBLE
-from decode.ensemble import Ensemble
 from decode.faithful import addresses, numbers
 from decode.search import Search
 from decode.segments import is_loop, split_long
@@ -24,7 +23,10 @@ from pipeline.errors import RecipeError
 from pipeline.parallel import cores
 from preprocess.codec import Codec
 
-DESCRIPTION, MODEL = "bundle.json", "model"
+if TYPE_CHECKING:
+    from decode.ensemble import Ensemble
+
+DESCRIPTION, MODEL, ENSEMBLE = "bundle.json", "model", "ensemble"
 
 # Lines read before translating begins; they are sorted by length to waste little padding.
 _WINDOW_LINES = 4096
@@ -84,7 +86,7 @@ class Bundle:
 
     description: Description
     codec: Codec
-    translator: ctranslate2.Translator | Ensemble
+    translator: "ctranslate2.Translator | Ensemble"
     search: Search = field(default_factory=Search)
     counts: Counts = field(default_factory=Counts)
     # Off, outputs stay tokenised, as the scores of many papers want them.
@@ -101,21 +103,26 @@ class Bundle:
             raise RecipeError(
                 f"{directory} is not a model bundle ({error}); make one with decode.export"
             ) from error
-        translator: ctranslate2.Translator | Ensemble
         if (directory / ENSEMBLE).is_dir():
             if search.sampling:
                 raise RecipeError(f"{directory} is an ensemble, which does not sample; use a beam")
-            translator = Ensemble(directory / ENSEMBLE, threads)
-        else:
-            # Several sentences at once use the cores better than several threads for one; but
-            # who draws which numbers must not depend on who comes first.
-            inter, intra = threads, 1
-            if search.sampling:
-                ctranslate2.set_random_seed(search.seed)
-                inter, intra = 1, threads
-            translator = ctranslate2.Translator(
-                str(directory / MODEL), inter_threads=inter, intra_threads=intra
+            from decode import ensemble  # it loads torch and fairseq
+
+            return Bundle(
+                description,
+                Codec(directory),
+                ensemble.Ensemble(directory / ENSEMBLE, threads),
+                search,
             )
+        # Several sentences at once use the cores better than several threads for one; but who
+        # draws which numbers must not depend on who comes first.
+        inter, intra = threads, 1
+        if search.sampling:
+            ctranslate2.set_random_seed(search.seed)
+            inter, intra = 1, threads
+        translator = ctranslate2.Translator(
+            str(directory / MODEL), inter_threads=inter, intra_threads=intra
+        )
         return Bundle(description, Codec(directory), translator, search)
 
     def translate(self, lines: Sequence[str]) -> list[str]:

@@ -11,8 +11,6 @@ import torch
 
 from train.checkpoints import average
 
-DIRECTORY = "ensemble"
-
 
 def save(checkpoints: Sequence[Path], dictionaries: Sequence[Path], out: Path) -> None:
     """Put into a bundle what decoding with all of these checkpoints needs."""

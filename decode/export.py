@@ -10,8 +10,8 @@ from typing import Any, Literal
 import ctranslate2
 import torch
 
-from decode.bundle import DESCRIPTION, MODEL, Description
-from decode.ensemble import DIRECTORY, save
+from decode.bundle import DESCRIPTION, ENSEMBLE, MODEL, Description
+from decode.ensemble import save
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
@@ -64,10 +64,10 @@ def export(
     else:
         raise RecipeError(f"{checkpoint} is fairseq's; it needs --data, what it was trained on")
     out.mkdir(parents=True, exist_ok=True)
-    for old in (MODEL, DIRECTORY):
+    for old in (MODEL, ENSEMBLE):
         shutil.rmtree(out / old, ignore_errors=True)
     if data and ensemble:
-        save(checkpoints, [data / f"dict.{side}.txt" for side in (src, tgt)], out / DIRECTORY)
+        save(checkpoints, [data / f"dict.{side}.txt" for side in (src, tgt)], out / ENSEMBLE)
     else:
         converter.convert(str(out / MODEL), quantization=quantization, force=True)
     codec.save(out)

@@ -17,7 +17,6 @@ from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess.bitext import all_sets
 from preprocess.clean import decide, decide_in_corpus
-from preprocess.domain import Domain
 from preprocess.features import squash
 from preprocess.filters import Pairs, Scores, read_filters
 from preprocess.normalise import Normaliser, read_steps
@@ -173,6 +172,8 @@ def _closest(
     file: Path, keep: NDArray[np.bool_], domain: list[str], limit: int
 ) -> NDArray[np.intp]:
     """Places, among the kept lines, of the `limit` that are closest to the domain, in order."""
+    from preprocess.domain import Domain  # scikit-learn takes its time to load
+
     step = max(1, int(keep.sum()) // max(1, len(domain)))
     kept = compress(read_lines(file), keep.tobytes())
     model = Domain(domain, list(islice(kept, 0, None, step)))

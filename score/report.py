@@ -1,7 +1,6 @@
 """The table at the end of a recipe: scores, samples and the time of each stage."""
 
 import json
-import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +9,11 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from pipeline.manifest import Manifest
-from score.metrics import mean_and_spread
+from score.metrics import SEED, mean_and_spread
 from score.paper import FILE as PAPER
 from score.paper import table
 
 _NAMES = {"model": "model", "copy": "copy of the source", "memory": "translation memory"}
-_SEED = re.compile(r"-seed\d+$")
 _WIDTH = 100
 
 
@@ -26,7 +24,7 @@ def score_table(scores: Path) -> Iterator[str]:
     groups: dict[str, list[list[float]]] = {}
     for name, system in systems.items():
         values = [score["value"] for score in system["scores"]]
-        groups.setdefault(_SEED.sub("", name), []).append(values)
+        groups.setdefault(SEED.sub("", name), []).append(values)
     width = 16 if any(len(seeds) > 1 for seeds in groups.values()) else 9
     yield f"{'':<22}" + "".join(f"{metric:>{width}}" for metric in metrics)
     for name, seeds in groups.items():

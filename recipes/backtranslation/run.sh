@@ -1,0 +1,218 @@
+#!/usr/bin/env bash
+# Back-translation: a few pairs of a language pair and much text in the target language. Each
+# method of the literature trains a model for as many updates as one on the pairs alone, and one
+# table shows what it gave.
+#
+#     recipes/backtranslation/run.sh --set pairs=10000 --set methods="bitext beam tagged"
+#     recipes/backtranslation/run.sh --set data=/corpora/multi30k    # with task1/ and task2/ in it
+#     recipes/backtranslation/run.sh --set src=es --set tgt=ca --set train=libreoffice-help \
+#         --set dev= --set test= --set mono=rest
+#
+# Multi30k may be used for research and education only.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
+
+setting src=en "source language"
+setting tgt=de "target language"
+setting data=https://raw.githubusercontent.com/multi30k/dataset/master/data "where Multi30k is: an address, or a folder"
+setting train=multi30k "real pairs, or another source as for preprocess.fetch"
+setting dev=multi30k "development set (empty: split off train)"
+setting test=multi30k "test set (empty: split off train)"
+setting mono=multi30k "monolingual text, {lang} in it for the language; rest: the pairs not used"
+setting pairs=10000 "number of real pairs to use"
+setting lines=30000 "number of monolingual lines to use"
+setting methods="bitext beam greedy sampling top-k noised tagged copy forward iterative" "what to compare"
+setting upsample=1 "how often the real pairs are put in"
+setting rounds=2 "rounds of iterative back-translation"
+setting gain=0.3 "iterative ends when a round gives less chrF on dev"
+setting vocab_size=4000 "number of subwords"
+setting updates=700 "updates of each training"
+setting train_config="$recipe/conf/train.yaml" "options of fairseq-train"
+setting threads= "cores for each training (default: all)"
+setting shards=2 "parts in which the monolingual text is translated"
+setting seeds=1,2 "seeds of each training"
+start "$@"
+
+[[ $data == https:* ]] || data=file:$data
+for set in train=train dev=val test=test_2016_flickr; do
+    name=${set%%=*}
+    [[ ${!name} != multi30k ]] || printf -v "$name" %s "$data/task1/raw/${set#*=}.{lang}.gz"
+    [[ $data == https:* ]] || printf -v "$name" %s "${!name/task1\/raw/task1}"
+done
+[[ $mono != multi30k || $data == https:* ]] || mono="$data/task2/train.[1-5].{lang}.gz"
+[[ $mono != multi30k ]] || mono="$data/task2/raw/train.1.{lang}.gz"
+[[ $mono != rest ]] || mono="file:$exp/bitext/rest.{lang}"
+first=${seeds%%,*}
+
+stage 1 "Fetch the pairs" --out "$exp/fetch" -- \
+    python -m preprocess.fetch --src "$src" --tgt "$tgt" --train "$train" ${dev:+--dev "$dev"} \
+    ${test:+--test "$test"} --lock "$exp/sources.json" --out "$exp/fetch"
+
+stage 2 "Clean the pairs" --in "$exp/fetch" --out "$exp/clean" -- \
+    python -m preprocess.clean --bitext "$exp/fetch" --out "$exp/clean"
+
+stage 2 "Take $pairs of them" --in "$exp/clean" --out "$exp/bitext" -- \
+    python -m preprocess.subset --bitext "$exp/clean" --out "$exp/bitext" --pairs "$pairs"
+
+for language in "$tgt" "$src"; do
+    stage 2 "Clean monolingual text, $language" --in "$exp/bitext" --out "$exp/mono-$language" -- \
+        python -m preprocess.monolingual --text "${mono//\{lang\}/$language}" \
+        --language "$language" --bitext "$exp/bitext" --out "$exp/mono-$language" \
+        --shards "$shards" --limit "$lines" --lock "$exp/sources.json"
+done
+
+stage 3 "Learn and apply subwords" --in "$exp/bitext" --out "$exp/subword" -- \
+    python -m preprocess.subword --bitext "$exp/bitext" --out "$exp/subword" \
+    --vocab-size "$vocab_size" --symbols '[<BT>, <BLANK>]'
+
+# train_on NAME OPTION ...: a model of the real pairs, and of what the options add to them.
+train_on() {
+    local name=$1 seed inputs=() option
+    shift
+    for option; do [[ $option != "["* ]] || { option=${option#[} && inputs+=("${option%]}"); }; done
+    stage 4 "Combine, $name" --in "$exp/subword" ${inputs[@]+"${inputs[@]}"} \
+        --out "$exp/data-$name" -- \
+        python -m preprocess.combine --subwords "$exp/subword" --out "$exp/data-$name" "$@"
+
+    stage 4 "Binarise, $name" --in "$exp/data-$name" --out "$exp/binary-$name" -- \
+        python -m preprocess.binarise --subwords "$exp/data-$name" --out "$exp/binary-$name"
+
+    model() {
+        stage 5 "Train, $name, seed $1" --resume --in "$exp/binary-$name" \
+            --out "$exp/train-$name-$1" -- \
+            python -m train.fairseq --data "$exp/binary-$name" --out "$exp/train-$name-$1" \
+            --config "$train_config" --options.max-update "$updates" \
+            --options.total-num-update "$updates" ${threads:+--cpu-threads "$threads"} --seed "$1"
+
+        stage 5 "Export, $name, seed $1" --in "$exp/train-$name-$1/checkpoint.pt" \
+            "$exp/binary-$name" "$exp/data-$name" --out "$exp/bundle-$name-$1" -- \
+            python -m decode.export --checkpoint "$exp/train-$name-$1/checkpoint.pt" \
+            --data "$exp/binary-$name" --subwords "$exp/data-$name" \
+            --out "$exp/bundle-$name-$1" --quantization int8
+    }
+    if [[ $name == reverse* ]]; then model "$first"; else each_seed model; fi
+}
+
+# translate_mono NAME LANGUAGE METHOD [BUNDLE]: a synthetic bitext of the text in a language.
+translate_mono() {
+    local name=$1 language=$2 method=$3 bundle=${4-} shard parts=() list filters=()
+    for ((shard = 1; shard <= shards; shard++)); do
+        parts+=("$exp/shard-$name-$shard")
+        stage 6 "Translate, $name, shard $shard" --in "$exp/mono-$language/shard-$shard.tsv" \
+            ${bundle:+"$bundle"} --out "$exp/shard-$name-$shard" -- \
+            python -m decode.backtranslate --shard "$exp/mono-$language/shard-$shard.tsv" \
+            ${bundle:+--bundle "$bundle"} --method "$method" --out "$exp/shard-$name-$shard"
+    done
+    list=$(IFS=, && echo "[${parts[*]}]")
+    [[ $method != copy ]] || filters=(--filters '[]') # each of them is a copy
+    stage 6 "Filter, $name" --in "$exp/bitext" "${parts[@]}" --out "$exp/synthetic-$name" -- \
+        python -m decode.synthetic --shards "$list" --language "$language" \
+        --bitext "$exp/bitext" --out "$exp/synthetic-$name" ${filters[@]+"${filters[@]}"}
+}
+
+# translate_sets NAME: dev and test, by the model of each seed, and their scores.
+translate_sets() {
+    local name=$1 set
+    translate_one() {
+        for set in dev test; do
+            stage 7 "Translate $set, $name, seed $1" --in "$exp/bundle-$name-$1" \
+                "$exp/clean/$set.$src" --out "$exp/$set-$name-$1" -- \
+                python -m decode.translate --bundle "$exp/bundle-$name-$1" \
+                --input "$exp/clean/$set.$src" --out "$exp/$set-$name-$1"
+        done
+    }
+    each_seed translate_one
+    local systems=() inputs=() seed
+    for seed in ${seeds//,/ }; do
+        inputs+=("$exp/dev-$name-$seed")
+        systems+=("--systems.$name-seed$seed" "$exp/dev-$name-$seed/hypotheses.txt")
+    done
+    stage 8 "Score dev, $name" --in "$exp/clean/dev.$tgt" "${inputs[@]}" \
+        --out "$exp/score-dev-$name" -- \
+        python -m score.metrics --references "$exp/clean/dev.$tgt" --target-language "$tgt" \
+        "${systems[@]}" --out "$exp/score-dev-$name"
+}
+
+# The methods that train on one synthetic bitext: its name, and how it is combined.
+real=(--upsample "$upsample")
+reverse=$exp/bundle-reverse-$first
+synthetic() { echo "[$exp/synthetic-$1]"; }
+
+done_methods=(bitext)
+train_on bitext
+translate_sets bitext
+train_on reverse --reverse true
+
+for method in $methods; do
+    case $method in
+    bitext | iterative) continue ;;
+    noised | tagged)
+        translate_mono beam "$tgt" beam "$reverse"
+        flag=$([[ $method == noised ]] && echo --noise || echo --tag)
+        train_on "$method" --synthetic "$(synthetic beam)" "${real[@]}" "$flag" true
+        ;;
+    forward)
+        translate_mono forward "$src" beam "$exp/bundle-bitext-$first"
+        train_on forward --synthetic "$(synthetic forward)" "${real[@]}"
+        ;;
+    copy)
+        translate_mono copy "$tgt" copy
+        train_on copy --synthetic "$(synthetic copy)" "${real[@]}"
+        ;;
+    beam | greedy | sampling | top-k)
+        translate_mono "$method" "$tgt" "$method" "$reverse"
+        train_on "$method" --synthetic "$(synthetic "$method")" "${real[@]}"
+        ;;
+    *) _fail "method '$method': there are bitext beam greedy sampling top-k noised tagged copy forward iterative" ;;
+    esac
+    translate_sets "$method"
+    done_methods+=("$method")
+done
+
+# improves NAME BEFORE: whether the model is better on dev than the one before, by at least $gain.
+improves() {
+    [[ $_mode == run ]] || return 0
+    "$python" - "$exp/score-dev-$1/scores.json" "$exp/score-dev-$2/scores.json" "$gain" <<'PYTHON'
+import json, statistics, sys
+def chrf(path):
+    systems = json.load(open(path))["systems"].values()
+    return statistics.mean(s["value"] for system in systems for s in system["scores"] if s["metric"] == "chrF")
+new, old = map(chrf, sys.argv[1:3])
+better = new - old >= float(sys.argv[3])
+print(f"    dev chrF {old:.2f} before this round, {new:.2f} after it: it {'goes on' if better else 'ends here'}")
+sys.exit(not better)
+PYTHON
+}
+
+if [[ " $methods " == *" iterative "* ]]; then
+    [[ " $methods " == *" beam "* ]] || _fail "iterative needs beam among the methods, its first round"
+    before=beam # the best of the first round
+    for ((round = 2; round <= rounds; round++)); do
+        now=iterative-$round
+        translate_mono "reverse-$round" "$src" beam "$exp/bundle-$before-$first"
+        train_on "reverse-$round" --reverse true --synthetic "$(synthetic "reverse-$round")" "${real[@]}"
+        translate_mono "$now" "$tgt" beam "$exp/bundle-reverse-$round-$first"
+        train_on "$now" --synthetic "$(synthetic "$now")" "${real[@]}"
+        translate_sets "$now"
+        done_methods+=("$now")
+        improves "$now" "$before" || break
+        before=$now
+    done
+fi
+
+systems=() inputs=()
+for name in "${done_methods[@]}"; do
+    for seed in ${seeds//,/ }; do
+        inputs+=("$exp/test-$name-$seed")
+        systems+=("--systems.$name-seed$seed" "$exp/test-$name-$seed/hypotheses.txt")
+    done
+done
+stage 8 "Score test" --in "$exp/clean/test.$tgt" "${inputs[@]}" --out "$exp/score-test" -- \
+    python -m score.metrics --references "$exp/clean/test.$tgt" --target-language "$tgt" \
+    "${systems[@]}" --baseline bitext --out "$exp/score-test"
+
+stage 9 "Table" --in "$exp/score-test" "${done_methods[@]/#/$exp/score-dev-}" \
+    "${done_methods[@]/#/$exp/data-}" --out "$exp/table" -- \
+    python -m score.methods --exp "$exp" --names "[$(IFS=, && echo "${done_methods[*]}")]" \
+    --out "$exp/table"
+[[ $_mode != run ]] || cat "$exp/table/table.txt"

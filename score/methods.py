@@ -1,0 +1,119 @@
+"""The table of recipes/backtranslation: what each way of using monolingual text gave."""
+
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from pipeline.command import command
+from pipeline.errors import RecipeError
+from pipeline.manifest import Manifest, note, write_json
+from score.metrics import SEED, mean_and_spread
+
+BASELINE = "bitext"
+
+
+def methods(exp: Path, names: list[str], out: Path) -> None:
+    """Print and write one row for each method: pairs, minutes, and scores of dev and test.
+
+    Minutes are of making the synthetic pairs (with the training of a reverse model of its own)
+    and of one training. The last column says for how many seeds the difference from `bitext` of
+    the same seed is significant (p < 0.05, paired bootstrap), for BLEU and chrF of test.
+
+    Example: python -m score.methods --exp exp --names '[bitext, beam]' --out exp/table
+
+    Args:
+        exp: directory of an experiment of recipes/backtranslation.
+        names: the methods, `bitext` among them.
+        out: directory for table.txt and table.json.
+
+    """
+    rows = [_row(exp, name) for name in names]
+    columns = [*rows[-1]]
+    widths = {c: max(len(c), *(len(row.get(c, "")) for row in rows)) for c in columns}
+    lines = [
+        "  ".join(c.ljust(widths[c]) if c == "method" else c.rjust(widths[c]) for c in columns)
+    ]
+    for row in rows:
+        lines.append(
+            "  ".join(
+                row.get(c, "").ljust(widths[c])
+                if c == "method"
+                else row.get(c, "").rjust(widths[c])
+                for c in columns
+            )
+        )
+    lines += ["", *_signatures(exp)]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_json(out / "table.json", rows)
+    note(out, methods=names)
+    print("\n".join(lines))
+
+
+def _row(exp: Path, name: str) -> dict[str, str]:
+    pairs = _manifest(exp / f"data-{name}").facts["pairs"]
+    trained = [m for path in sorted(exp.glob(f"train-{name}-[0-9]*")) if (m := Manifest.read(path))]
+    row = {
+        "method": name,
+        "real": f"{pairs.pop('real'):,}",
+        "synthetic": f"{sum(pairs.values()):,}",
+        "making": f"{sum(_minutes(exp, part) for part in pairs):.1f}",
+        "training": f"{mean(manifest.seconds for manifest in trained) / 60:.1f}",
+    }
+    for title, scores in (("dev", exp / f"score-dev-{name}"), ("test", exp / "score-test")):
+        systems = _systems(scores)
+        own = [found for system, found in systems.items() if SEED.sub("", system) == name]
+        for metric in ("BLEU", "chrF"):
+            row[f"{title} {metric}"] = mean_and_spread([each[metric]["value"] for each in own])
+    if name != BASELINE:
+        for metric in ("BLEU", "chrF"):
+            row[f"{metric} p<.05"] = _significant(name, systems, metric)
+    return row
+
+
+def _significant(name: str, systems: dict[str, Any], metric: str) -> str:
+    """For how many seeds the system is better, and worse, than the baseline beyond chance."""
+    ups = downs = 0
+    for system, found in systems.items():
+        if SEED.sub("", system) != name or found[metric]["p_value"] >= 0.05:
+            continue
+        against = systems[system.replace(name, BASELINE, 1)][metric]["value"]
+        ups += found[metric]["value"] > against
+        downs += found[metric]["value"] < against
+    return " ".join(f"{count} {word}" for count, word in ((ups, "up"), (downs, "down")) if count)
+
+
+def _minutes(exp: Path, synthetic: str) -> float:
+    """Minutes that went into a synthetic bitext, as far back as a model trained on the pairs."""
+    manifest = _manifest(exp / synthetic)
+    total = manifest.seconds
+    for path in manifest.inputs(exp / synthetic):
+        if path.name.startswith("shard-"):
+            total += _manifest(path).seconds
+    return total / 60
+
+
+def _manifest(directory: Path) -> Manifest:
+    manifest = Manifest.read(directory)
+    if manifest is None:
+        raise RecipeError(f"{directory} is not there; run the recipe's stages before this one")
+    return manifest
+
+
+def _systems(scores: Path) -> dict[str, Any]:
+    _manifest(scores)
+    systems = json.loads((scores / "scores.json").read_text(encoding="utf-8"))["systems"]
+    return {
+        name: {score["metric"]: score for score in system["scores"]}
+        for name, system in systems.items()
+    }
+
+
+def _signatures(exp: Path) -> list[str]:
+    found = next(iter(_systems(exp / "score-test").values()))
+    return [f"{metric}: {found[metric]['signature']}" for metric in ("BLEU", "chrF")]
+
+
+if __name__ == "__main__":
+    command(methods)

@@ -112,8 +112,8 @@ def p_values(
     By sacreBLEU's paired bootstrap (Koehn 2004) with 1,000 samples of the test set.
     """
     bleu, chrf = _metrics(target_language, lowercase)
-    systems = [("baseline", _composed(baseline)), ("system", _composed(hypotheses))]
-    test = PairedTest(systems, {"BLEU": bleu, "chrF": chrf}, [_composed(references)], "bs")
+    lines = {"baseline": _composed(baseline), "system": _composed(hypotheses)}
+    test = PairedTest([*lines.items()], {"BLEU": bleu, "chrF": chrf}, [_composed(references)], "bs")
     found: Any = test()[1]
     return {"BLEU": found["BLEU"][1].p_value, "chrF": found["chrF2"][1].p_value}
 

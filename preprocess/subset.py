@@ -15,7 +15,7 @@ REST = "rest"
 def subset(bitext: Path, out: Path, pairs: int) -> None:
     """Keep so many training pairs, chosen by a hash of the source: a smaller set is in a larger.
 
-    Writes train.SRC and train.TGT, rest.SRC and rest.TGT with the sentences that are left, in
+    Writes train.SRC and train.TGT, rest/SRC and rest/TGT with the sentences that are left, in
     another order each, for use as monolingual text, and all other files as they are.
 
     Example: python -m preprocess.subset --bitext exp/clean --pairs 2000 --out exp/bitext
@@ -38,9 +38,10 @@ def subset(bitext: Path, out: Path, pairs: int) -> None:
             shutil.copyfile(path, out / path.name)
     kept = (pair for place, pair in enumerate(train) if place in chosen)
     write_bitext(out / f"train.{src}", out / f"train.{tgt}", kept)
+    (out / REST).mkdir(exist_ok=True)  # not as a set, which would be held out
     rest = [train[place] for place in places[pairs:]]
     for language, lines in ((src, {pair[0] for pair in rest}), (tgt, {pair[1] for pair in rest})):
-        write_lines(out / f"{REST}.{language}", sorted(lines, key=hash_share))
+        write_lines(out / REST / language, sorted(lines, key=hash_share))
     note(out, train_kept=pairs, rest=len(rest))
     print(f"train {pairs:>9,} pairs, rest {len(rest):,}")
 

@@ -134,7 +134,7 @@ def test_smaller_sets_are_within_larger_ones(bitext: Path, tmp_path: Path) -> No
         subset(bitext, out, count)
         sides = [(out / f"train.{code}").read_text().split("\n")[:-1] for code in ("es", "ca")]
         assert [line[:-2] for line in sides[0]] == [line[:-2] for line in sides[1]]
-        rest = (out / "rest.ca").read_text().split("\n")[:-1]
+        rest = (out / "rest" / "ca").read_text().split("\n")[:-1]
         assert sorted([*sides[1], *rest]) == sorted(f"{line} ca" for line in lines)
         assert (out / "test2017.ca").read_bytes() == (bitext / "test2017.ca").read_bytes()
         kept[count] = sides[0]

@@ -41,7 +41,7 @@ for set in train=train dev=val test=test_2016_flickr; do
 done
 [[ $mono != multi30k || $data == https:* ]] || mono="$data/task2/train.[1-5].{lang}.gz"
 [[ $mono != multi30k ]] || mono="$data/task2/raw/train.1.{lang}.gz"
-[[ $mono != rest ]] || mono="file:$exp/bitext/rest.{lang}"
+[[ $mono != rest ]] || mono="file:$exp/bitext/rest/{lang}"
 first=${seeds%%,*}
 
 stage 1 "Fetch the pairs" --out "$exp/fetch" -- \

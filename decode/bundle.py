@@ -103,17 +103,17 @@ class Bundle:
             raise RecipeError(
                 f"{directory} is not a model bundle ({error}); make one with decode.export"
             ) from error
+        codec = Codec(directory)
+        if search.tag and search.tag not in codec.symbols:
+            known = ", ".join(codec.symbols) or "none"
+            raise RecipeError(f"{directory} knows no tag {search.tag}; its symbols: {known}")
         if (directory / ENSEMBLE).is_dir():
             if search.sampling:
                 raise RecipeError(f"{directory} is an ensemble, which does not sample; use a beam")
             from decode import ensemble  # it loads torch and fairseq
 
-            return Bundle(
-                description,
-                Codec(directory),
-                ensemble.Ensemble(directory / ENSEMBLE, threads),
-                search,
-            )
+            several = ensemble.Ensemble(directory / ENSEMBLE, threads)
+            return Bundle(description, codec, several, search)
         # Several sentences at once use the cores better than several threads for one; but who
         # draws which numbers must not depend on who comes first.
         inter, intra = threads, 1
@@ -123,7 +123,7 @@ class Bundle:
         translator = ctranslate2.Translator(
             str(directory / MODEL), inter_threads=inter, intra_threads=intra
         )
-        return Bundle(description, Codec(directory), translator, search)
+        return Bundle(description, codec, translator, search)
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         """Translate raw lines: one output line for each, in order, blank for blank."""
@@ -172,6 +172,7 @@ class Bundle:
         """Yield (line number, hypotheses) for each segment, in order."""
         order = sorted(range(len(segments)), key=lambda i: len(segments[i][1]))
         prefix = self.codec.encode([self.search.prefix], self.description.target_language)[0]
+        begin = [self.search.tag] if self.search.tag else []
         results: dict[int, list[Hypothesis]] = {}
         waiting = []
         while order:
@@ -181,7 +182,7 @@ class Bundle:
             batch, order = order[-size:], order[:-size]
             limit = int(longest * _LONGER) + _LONGER_BY
             answers = self.translator.translate_batch(
-                [segments[i][1] for i in batch],
+                [begin + segments[i][1] for i in batch],
                 [prefix] * len(batch) if prefix else None,
                 max_decoding_length=limit,
                 max_input_length=0,

@@ -23,6 +23,8 @@ class Search:
         seed: of the drawing; the same seed, threads and lines give the same outputs.
         n_best: number of hypotheses to give for each line; with sampling, of independent draws.
         prefix: begin each translation with this text.
+        tag: begin each source with this symbol, one of those that preprocess.subword was given:
+            <2es> for a target language, <BT> for text as back-translation makes it.
         scores: have scores, though there is but one hypothesis for each line.
 
     """
@@ -36,6 +38,7 @@ class Search:
     seed: int = 1
     n_best: int = 1
     prefix: str = ""
+    tag: str = ""
     scores: bool = False
 
     def __post_init__(self) -> None:

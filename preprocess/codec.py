@@ -142,6 +142,11 @@ class Codec:
         return self._cutter.cut([escape(line) for line in lines], language)
 
     @property
+    def symbols(self) -> list[str]:
+        """Entries of the dictionary that no text becomes, such as tags."""
+        return list(self._settings.get("symbols") or [])
+
+    @property
     def can_sample(self) -> bool:
         """Whether the dictionary has an entry for every subword that `sample` can make."""
         return self._type == "sentencepiece" or bool(self._settings.get("sampled"))

@@ -115,7 +115,9 @@ def p_values(
     lines = {"baseline": _composed(baseline), "system": _composed(hypotheses)}
     test = PairedTest([*lines.items()], {"BLEU": bleu, "chrF": chrf}, [_composed(references)], "bs")
     found: Any = test()[1]
-    return {"BLEU": found["BLEU"][1].p_value, "chrF": found["chrF2"][1].p_value}
+    return {
+        name: float(found[key][1].p_value) for name, key in (("BLEU", "BLEU"), ("chrF", "chrF2"))
+    }
 
 
 def score(

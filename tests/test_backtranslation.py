@@ -16,6 +16,7 @@ from decode import backtranslate as module
 from decode.backtranslate import METHODS, backtranslate, read_synthetic
 from decode.bundle import Bundle
 from decode.export import export
+from decode.search import Search
 from decode.synthetic import synthetic
 from pipeline.errors import RecipeError
 from preprocess.bitext import write_languages
@@ -233,3 +234,13 @@ def test_the_recipe_from_pairs_to_the_table(tmp_path: Path) -> None:
     assert "runs because" not in again and "p<.05" in again
     tagged = lines(recipe.exp / "data-tagged" / "train.es")
     assert [line.startswith("<BT> ") for line in tagged] == [False] * 200 + [True] * len(numbers)
+    # A tag begins the source, as one symbol.
+    bundle = recipe.exp / "bundle-tagged-1"
+    plain, tag = (Bundle.load(bundle, 1, Search(tag=tag, scores=True)) for tag in ("", "<BT>"))
+    pieces = plain.codec.encode(["nifo niba"], "es")[0]
+    options = {"return_scores": True, "beam_size": 5, "max_decoding_length": 40}
+    expected = plain.translator.translate_batch([["<BT>", *pieces]], **options)[0].scores[0]
+    scores = [next(one.stream(["nifo niba"]))[0].score for one in (plain, tag)]
+    assert scores[1] == pytest.approx(expected, abs=1e-4) != pytest.approx(scores[0], abs=1e-4)
+    with pytest.raises(RecipeError, match="knows no tag <2fr>; its symbols: <BT>, <BLANK>"):
+        Bundle.load(bundle, search=Search(tag="<2fr>"))

@@ -1,6 +1,8 @@
 """Scores equal to sacreBLEU's command, and the checks before them."""
 
 import json
+import random
+import re
 import subprocess
 import sys
 import unicodedata
@@ -39,6 +41,38 @@ def test_scores_are_those_of_the_sacrebleu_command(
     for our, their in zip(ours, theirs, strict=True):
         assert our.value == pytest.approx(their["score"], abs=1e-9)
         assert our.signature == their["signature"]
+
+
+def test_p_values_are_those_of_the_sacrebleu_command(tmp_path: Path) -> None:
+    """Three systems with words left out; one as good as the baseline, one far worse."""
+    generator = random.Random(3)
+    words = "el gat dorm al sofà i la casa és gran però no hi ha ningú ara".split()  # noqa: SIM905
+    refs = [" ".join(generator.choices(words, k=12)) for _ in range(150)]
+    systems = {
+        name: [" ".join(w for w in line.split() if generator.random() > share) for line in refs]
+        for name, share in (("base-seed1", 0.2), ("same-seed1", 0.2), ("worse-seed1", 0.4))
+    }
+    for name, lines in {"ref": refs, **systems}.items():
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+    command = [
+        *(sys.executable, "-m", "sacrebleu", tmp_path / "ref", "-i"),
+        *(tmp_path / name for name in systems),
+        *("-m", "bleu", "chrf", "--paired-bs", "-f", "text"),
+    ]
+    # Its JSON fails on NumPy's numbers; the table has four digits.
+    shown = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    theirs = [float(value) for value in re.findall(r"\(p = ([\d.]+)\)", shown)]
+    files = {name: tmp_path / name for name in systems}
+    score(files, tmp_path / "ref", tmp_path / "out", "ca", baseline="base")
+    ours = json.loads((tmp_path / "out" / "scores.json").read_text())["systems"]
+    rows = (ours[name]["scores"] for name in ("same-seed1", "worse-seed1"))
+    found = [row[place]["p_value"] for row in rows for place in (0, 1)]
+    assert found == pytest.approx(theirs, abs=5e-5) and len(theirs) == 4
+    assert ours["worse-seed1"]["scores"][0]["p_value"] < 0.01
+    assert ours["same-seed1"]["scores"][0]["p_value"] > 0.05
+    assert ours["base-seed1"]["scores"][0]["p_value"] is None
+    with pytest.raises(RecipeError, match="there is no system other"):
+        score(files, tmp_path / "ref", tmp_path / "out", "ca", baseline="other")
 
 
 def test_numbers_of_lines_must_agree() -> None:  # S2

@@ -186,8 +186,8 @@ def _round_trip(
 def _quality(synthetic: Path, real: Path, translated: str) -> dict[str, tuple[float, float]]:
     """How the synthetic text (first) differs from the real one (second).
 
-    Target words to a source word; share of the words of dev, on the translated side, that the
-    text holds; and different words among the first words of that side.
+    Length ratio: target words to a source word. Then, of the translated side, the share of dev's
+    words that it holds, and of different words among its first words, as many as both have.
     """
     src, tgt = languages(real)
     texts = [
@@ -198,13 +198,11 @@ def _quality(synthetic: Path, real: Path, translated: str) -> dict[str, tuple[fl
     size = min(len(text[translated]) for text in texts)
     known = [set(text[translated]) for text in texts]
     return {
-        "target words to a source word": _two(len(t[tgt]) / len(t[src]) for t in texts),
-        f"share of dev's words ({translated}) in it": _two(
+        "length ratio": _two(len(t[tgt]) / len(t[src]) for t in texts),
+        "dev words known": _two(
             sum(word in words for word in dev) / max(1, len(dev)) for words in known
         ),
-        f"different among {size:,} words ({translated})": _two(
-            len(set(text[translated][:size])) / size for text in texts
-        ),
+        "different words": _two(len(set(text[translated][:size])) / size for text in texts),
     }
 
 

@@ -16,9 +16,9 @@ BASELINE = "bitext"
 def methods(exp: Path, names: list[str], out: Path) -> None:
     """Print and write one row for each method: pairs, minutes, and scores of dev and test.
 
-    Minutes are of making the synthetic pairs (with the training of a reverse model of its own)
-    and of one training. The last column says for how many seeds the difference from `bitext` of
-    the same seed is significant (p < 0.05, paired bootstrap), for BLEU and chrF of test.
+    Minutes are of translating and filtering the synthetic pairs, and of one training. The last
+    columns say for how many seeds test is better (up) or worse (down) than by `bitext` of the
+    same seed, with p < 0.05 by paired bootstrap. Then what each synthetic text is like.
 
     Example: python -m score.methods --exp exp --names '[bitext, beam]' --out exp/table
 
@@ -29,26 +29,45 @@ def methods(exp: Path, names: list[str], out: Path) -> None:
 
     """
     rows = [_row(exp, name) for name in names]
-    columns = [*rows[-1]]
-    widths = {c: max(len(c), *(len(row.get(c, "")) for row in rows)) for c in columns}
-    lines = [
-        "  ".join(c.ljust(widths[c]) if c == "method" else c.rjust(widths[c]) for c in columns)
-    ]
-    for row in rows:
-        lines.append(
-            "  ".join(
-                row.get(c, "").ljust(widths[c])
-                if c == "method"
-                else row.get(c, "").rjust(widths[c])
-                for c in columns
-            )
-        )
-    lines += ["", *_signatures(exp)]
+    made = dict.fromkeys(part for name in names for part in _synthetic(exp, name))
+    texts = [_text(exp / name) for name in made]
+    lines = [*_table(rows), "", *(_table(texts) if texts else []), "", *_signatures(exp)]
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_json(out / "table.json", rows)
+    write_json(out / "table.json", {"methods": rows, "synthetic": texts})
     note(out, methods=names)
     print("\n".join(lines))
+
+
+def _table(rows: list[dict[str, str]]) -> list[str]:
+    """Aligned lines: the first column to the left, the others to the right."""
+    titles = list(dict.fromkeys(title for row in rows for title in row))
+    cells = [titles, *([row.get(title, "") for title in titles] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _synthetic(exp: Path, name: str) -> list[str]:
+    return [part for part in _manifest(exp / f"data-{name}").facts["pairs"] if part != "real"]
+
+
+def _text(directory: Path) -> dict[str, str]:
+    """What decode.synthetic found, and how good the model was that made it."""
+    facts = _manifest(directory).facts
+    row = {
+        "synthetic text": directory.name.removeprefix("synthetic-"),
+        "kept": f"{facts['kept']:,}",
+        "dropped": f"{sum(facts['dropped'].values()):,}",
+    }
+    for title, (made, real) in facts["quality"].items():
+        row[title] = f"{made:.3f} (real {real:.3f})"
+    return row
 
 
 def _row(exp: Path, name: str) -> dict[str, str]:
@@ -85,7 +104,7 @@ def _significant(name: str, systems: dict[str, Any], metric: str) -> str:
 
 
 def _minutes(exp: Path, synthetic: str) -> float:
-    """Minutes that went into a synthetic bitext, as far back as a model trained on the pairs."""
+    """Minutes that went into a synthetic bitext, without those of training its model."""
     manifest = _manifest(exp / synthetic)
     total = manifest.seconds
     for path in manifest.inputs(exp / synthetic):
@@ -112,7 +131,12 @@ def _systems(scores: Path) -> dict[str, Any]:
 
 def _signatures(exp: Path) -> list[str]:
     found = next(iter(_systems(exp / "score-test").values()))
-    return [f"{metric}: {found[metric]['signature']}" for metric in ("BLEU", "chrF")]
+    lines = [f"{metric}: {found[metric]['signature']}" for metric in ("BLEU", "chrF")]
+    for path in sorted(exp.glob("score-dev-reverse*")):
+        for name, scores in _systems(path).items():
+            values = ", ".join(f"{metric} {scores[metric]['value']:.2f}" for metric in scores)
+            lines.append(f"model {name}, which made synthetic text, on dev: {values}")
+    return lines
 
 
 if __name__ == "__main__":

@@ -133,6 +133,19 @@ translate_sets() {
         "${systems[@]}" --out "$exp/score-dev-$name"
 }
 
+# look_at NAME: how good a reverse model is, on dev.
+look_at() {
+    local name=$1
+    stage 6 "Translate dev, $name" --in "$exp/bundle-$name-$first" "$exp/clean/dev.$tgt" \
+        --out "$exp/dev-$name" -- \
+        python -m decode.translate --bundle "$exp/bundle-$name-$first" \
+        --input "$exp/clean/dev.$tgt" --out "$exp/dev-$name"
+    stage 6 "Score dev, $name" --in "$exp/clean/dev.$src" "$exp/dev-$name" \
+        --out "$exp/score-dev-$name" -- \
+        python -m score.metrics --references "$exp/clean/dev.$src" --target-language "$src" \
+        "--systems.$name" "$exp/dev-$name/hypotheses.txt" --out "$exp/score-dev-$name"
+}
+
 # The methods that train on one synthetic bitext: its name, and how it is combined.
 real=(--upsample "$upsample")
 reverse=$exp/bundle-reverse-$first
@@ -142,6 +155,7 @@ done_methods=(bitext)
 train_on bitext
 translate_sets bitext
 train_on reverse --reverse true
+look_at reverse
 
 for method in $methods; do
     case $method in
@@ -191,6 +205,7 @@ if [[ " $methods " == *" iterative "* ]]; then
         now=iterative-$round
         translate_mono "reverse-$round" "$src" beam "$exp/bundle-$before-$first"
         train_on "reverse-$round" --reverse true --synthetic "$(synthetic "reverse-$round")" "${real[@]}"
+        look_at "reverse-$round"
         translate_mono "$now" "$tgt" beam "$exp/bundle-reverse-$round-$first"
         train_on "$now" --synthetic "$(synthetic "$now")" "${real[@]}"
         translate_sets "$now"

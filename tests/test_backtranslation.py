@@ -1,5 +1,6 @@
 """Back-translation: the shards, what is filtered of them, and what a kill leaves."""
 
+import json
 import os
 import signal
 import subprocess
@@ -225,11 +226,12 @@ def test_the_recipe_from_pairs_to_the_table(tmp_path: Path) -> None:
     options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     recipe.run(*options)
     numbers = lines(recipe.exp / "synthetic-beam" / "train.numbers")
-    table = {
-        line.split()[0]: line.split()[1:3] for line in lines(recipe.exp / "table/table.txt") if line
-    }
-    assert table["bitext"] == ["200", "0"] and len(numbers) > 20
-    assert table["beam"] == table["tagged"] == ["200", str(len(numbers))]
+    table = json.loads((recipe.exp / "table" / "table.json").read_text())["methods"]
+    assert [(row["method"], row["real"], row["synthetic"]) for row in table] == [
+        ("bitext", "200", "0"),
+        *((name, "200", str(len(numbers))) for name in ("beam", "tagged")),
+    ]
+    assert len(numbers) > 20
     again = recipe.run(*options)
     assert "runs because" not in again and "p<.05" in again
     tagged = lines(recipe.exp / "data-tagged" / "train.es")

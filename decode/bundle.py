@@ -19,6 +19,7 @@ import ctranslate2
 from decode.faithful import addresses, numbers
 from decode.search import Search
 from decode.segments import is_loop, split_long
+from decode.shortlist import FILE as SHORTLIST
 from pipeline.errors import RecipeError
 from pipeline.parallel import cores
 from preprocess.codec import Codec
@@ -30,8 +31,9 @@ DESCRIPTION, MODEL, ENSEMBLE = "bundle.json", "model", "ensemble"
 
 # Lines read before translating begins; they are sorted by length to waste little padding.
 _WINDOW_LINES = 4096
-# Source subwords in one batch, padding included.
-_BATCH_SUBWORDS = 2000
+# Source subwords in one batch, padding included: on a CPU, what is in its caches counts, and
+# larger ones are slower.
+_BATCH_SUBWORDS = 500
 # An output may be this much longer than its source (in subwords) before it is cut.
 _LONGER, _LONGER_BY = 2.0, 20
 
@@ -89,6 +91,8 @@ class Bundle:
     translator: "ctranslate2.Translator | Ensemble"
     search: Search = field(default_factory=Search)
     counts: Counts = field(default_factory=Counts)
+    # Whether the model has lists of what a source subword may become.
+    shortlist: bool = False
     # Off, outputs stay tokenised, as the scores of many papers want them.
     detokenise: bool = True
 
@@ -123,7 +127,8 @@ class Bundle:
         translator = ctranslate2.Translator(
             str(directory / MODEL), inter_threads=inter, intra_threads=intra
         )
-        return Bundle(description, codec, translator, search)
+        has_list = (directory / MODEL / SHORTLIST).exists()
+        return Bundle(description, codec, translator, search, shortlist=has_list)
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         """Translate raw lines: one output line for each, in order, blank for blank."""
@@ -187,6 +192,7 @@ class Bundle:
                 max_decoding_length=limit,
                 max_input_length=0,
                 asynchronous=True,
+                use_vmap=self.shortlist and self.search.among_the_best,
                 **self.search.options(),
             )
             waiting.append((batch, limit, answers))

@@ -12,6 +12,8 @@ import torch
 
 from decode.bundle import DESCRIPTION, ENSEMBLE, MODEL, Description
 from decode.ensemble import save
+from decode.shortlist import FILE as SHORTLIST
+from decode.shortlist import write_shortlist
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
@@ -31,6 +33,7 @@ def export(
     data: Path | None = None,
     quantization: Literal["float32", "int8", "float16"] = "float32",
     ensemble: list[str] = [],  # noqa: B006
+    shortlist: bool = False,
 ) -> None:
     """Make a bundle of a checkpoint and the vocabulary it was trained with.
 
@@ -48,6 +51,8 @@ def export(
         quantization: number format of the weights.
         ensemble: further checkpoints of fairseq-train, say of other seeds, trained on the same
             data. fairseq decodes with all at once, which takes far longer than one does.
+        shortlist: have the model choose among the subwords that the training text suggests for
+            those of the source (IBM model 1), which is faster and changes few outputs.
 
     """
     src, tgt = languages(subwords)
@@ -55,6 +60,8 @@ def export(
     checkpoints = [checkpoint, *map(Path, ensemble)]
     if ensemble and (checkpoint.suffix == ".npz" or quantization != "float32"):
         raise RecipeError("an ensemble is of fairseq's checkpoints, and decodes in float32")
+    if ensemble and shortlist:
+        raise RecipeError("an ensemble, which fairseq decodes, takes no shortlist")
     if checkpoint.suffix == ".npz":
         converter = _from_marian(checkpoint, subwords)
     elif data:
@@ -70,6 +77,9 @@ def export(
         save(checkpoints, [data / f"dict.{side}.txt" for side in (src, tgt)], out / ENSEMBLE)
     else:
         converter.convert(str(out / MODEL), quantization=quantization, force=True)
+    if shortlist:
+        source, target = (subwords / f"train.{language}" for language in (src, tgt))
+        write_shortlist(source, target, out / MODEL / SHORTLIST)
     codec.save(out)
     if (checkpoint.parent / NAME).exists():
         shutil.copyfile(checkpoint.parent / NAME, out / "training.json")
@@ -77,7 +87,7 @@ def export(
     digest = " ".join(file_record(one).sha256 for one in checkpoints)
     description = Description(src, tgt, longest, quantization, digest)
     write_json(out / DESCRIPTION, vars(description))
-    note(out, quantization=quantization)
+    note(out, quantization=quantization, shortlist=shortlist)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
     print(f"{src} to {tgt}, {quantization}, {size:.1f} MB")
 

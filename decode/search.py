@@ -50,6 +50,11 @@ class Search:
         if not self.sampling and self.n_best > self.beam:
             raise RecipeError(f"{self.n_best} hypotheses need a beam of as many, not {self.beam}")
 
+    @property
+    def among_the_best(self) -> bool:
+        """Whether improbable subwords may be left out: not if they are drawn, or in a prefix."""
+        return not self.prefix and (not self.sampling or self.top_k > 0)
+
     def options(self) -> dict[str, Any]:
         """CTranslate2's names for it."""
         options: dict[str, Any] = {

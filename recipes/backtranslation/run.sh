@@ -88,7 +88,7 @@ train_on() {
             "$exp/binary-$name" "$exp/data-$name" --out "$exp/bundle-$name-$1" -- \
             python -m decode.export --checkpoint "$exp/train-$name-$1/checkpoint.pt" \
             --data "$exp/binary-$name" --subwords "$exp/data-$name" \
-            --out "$exp/bundle-$name-$1" --quantization int8
+            --out "$exp/bundle-$name-$1" ${fast[@]+"${fast[@]}"}
     }
     if [[ $name == reverse* ]]; then model "$first"; else each_seed model; fi
 }

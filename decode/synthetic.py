@@ -53,7 +53,7 @@ def synthetic(
     Writes train.SRC, train.TGT, train.numbers with the number of each pair's monolingual line,
     dropped.tsv with number, reason, monolingual line and translation, and sample.txt.
 
-    Example: python -m decode.synthetic --shards '[exp/synthetic-1, exp/synthetic-2]'
+    Example: python -m decode.synthetic --shards+ exp/shard-1 --shards+ exp/shard-2
     --language ca --bitext exp/clean --out exp/synthetic
 
     Args:

@@ -51,7 +51,7 @@ def combine(
 
     Writes what preprocess.subword does: the subword model, dict.txt, train, dev and test.
 
-    Example: python -m preprocess.combine --subwords exp/subword --synthetic '[exp/synthetic]'
+    Example: python -m preprocess.combine --subwords exp/subword --synthetic+ exp/synthetic
     --upsample 2 --tag true --out exp/combined
 
     Args:

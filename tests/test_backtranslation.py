@@ -218,7 +218,9 @@ def test_killed_and_run_again_the_bytes_are_the_same(finished, tmp_path: Path) -
 @pytest.mark.slow
 def test_the_recipe_from_pairs_to_the_table(tmp_path: Path) -> None:
     """With the pairs that were not used as monolingual text; again, it does nothing."""
-    recipe = Recipe(tmp_path, REPOSITORY / "recipes" / "backtranslation" / "run.sh")
+    directory = tmp_path / "a dir, with comma"
+    directory.mkdir()
+    recipe = Recipe(directory, REPOSITORY / "recipes" / "backtranslation" / "run.sh")
     settings = {
         "src": "es", "tgt": "ca", "dev": "", "test": "", "mono": "rest", "pairs": "200",
         "lines": "300", "methods": "bitext beam tagged", "seeds": "1", "updates": "20",

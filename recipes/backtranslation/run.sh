@@ -69,7 +69,7 @@ stage 3 "Learn and apply subwords" --in "$exp/bitext" --out "$exp/subword" -- \
 train_on() {
     local name=$1 seed inputs=() option
     shift
-    for option; do [[ $option != "["* ]] || { option=${option#[} && inputs+=("${option%]}"); }; done
+    for option; do [[ $option != "$exp/"* ]] || inputs+=("$option"); done
     stage 4 "Combine, $name" --in "$exp/subword" ${inputs[@]+"${inputs[@]}"} \
         --out "$exp/data-$name" -- \
         python -m preprocess.combine --subwords "$exp/subword" --out "$exp/data-$name" "$@"
@@ -95,19 +95,18 @@ train_on() {
 
 # translate_mono NAME LANGUAGE METHOD [BUNDLE]: a synthetic bitext of the text in a language.
 translate_mono() {
-    local name=$1 language=$2 method=$3 bundle=${4-} shard parts=() list filters=()
+    local name=$1 language=$2 method=$3 bundle=${4-} shard parts=() options=()
     for ((shard = 1; shard <= shards; shard++)); do
-        parts+=("$exp/shard-$name-$shard")
+        parts+=("$exp/shard-$name-$shard") options+=(--shards+ "$exp/shard-$name-$shard")
         stage 6 "Translate, $name, shard $shard" --in "$exp/mono-$language/shard-$shard.tsv" \
             ${bundle:+"$bundle"} --out "$exp/shard-$name-$shard" -- \
             python -m decode.backtranslate --shard "$exp/mono-$language/shard-$shard.tsv" \
             ${bundle:+--bundle "$bundle"} --method "$method" --out "$exp/shard-$name-$shard"
     done
-    list=$(IFS=, && echo "[${parts[*]}]")
-    [[ $method != copy ]] || filters=(--filters '[]') # each of them is a copy
+    [[ $method != copy ]] || options+=(--filters '[]') # each of them is a copy
     stage 6 "Filter, $name" --in "$exp/bitext" "${parts[@]}" --out "$exp/synthetic-$name" -- \
-        python -m decode.synthetic --shards "$list" --language "$language" \
-        --bitext "$exp/bitext" --out "$exp/synthetic-$name" ${filters[@]+"${filters[@]}"}
+        python -m decode.synthetic "${options[@]}" --language "$language" \
+        --bitext "$exp/bitext" --out "$exp/synthetic-$name"
 }
 
 # translate_sets NAME: dev and test, by the model of each seed, and their scores.
@@ -149,7 +148,6 @@ look_at() {
 # The methods that train on one synthetic bitext: its name, and how it is combined.
 real=(--upsample "$upsample")
 reverse=$exp/bundle-reverse-$first
-synthetic() { echo "[$exp/synthetic-$1]"; }
 
 done_methods=(bitext)
 train_on bitext
@@ -163,19 +161,19 @@ for method in $methods; do
     noised | tagged)
         translate_mono beam "$tgt" beam "$reverse"
         flag=$([[ $method == noised ]] && echo --noise || echo --tag)
-        train_on "$method" --synthetic "$(synthetic beam)" "${real[@]}" "$flag" true
+        train_on "$method" --synthetic+ "$exp/synthetic-beam" "${real[@]}" "$flag" true
         ;;
     forward)
         translate_mono forward "$src" beam "$exp/bundle-bitext-$first"
-        train_on forward --synthetic "$(synthetic forward)" "${real[@]}"
+        train_on forward --synthetic+ "$exp/synthetic-forward" "${real[@]}"
         ;;
     copy)
         translate_mono copy "$tgt" copy
-        train_on copy --synthetic "$(synthetic copy)" "${real[@]}"
+        train_on copy --synthetic+ "$exp/synthetic-copy" "${real[@]}"
         ;;
     beam | greedy | sampling | top-k)
         translate_mono "$method" "$tgt" "$method" "$reverse"
-        train_on "$method" --synthetic "$(synthetic "$method")" "${real[@]}"
+        train_on "$method" --synthetic+ "$exp/synthetic-$method" "${real[@]}"
         ;;
     *) _fail "method '$method': there are bitext beam greedy sampling top-k noised tagged copy forward iterative" ;;
     esac
@@ -204,10 +202,10 @@ if [[ " $methods " == *" iterative "* ]]; then
     for ((round = 2; round <= rounds; round++)); do
         now=iterative-$round
         translate_mono "reverse-$round" "$src" beam "$exp/bundle-$before-$first"
-        train_on "reverse-$round" --reverse true --synthetic "$(synthetic "reverse-$round")" "${real[@]}"
+        train_on "reverse-$round" --reverse true --synthetic+ "$exp/synthetic-reverse-$round" "${real[@]}"
         look_at "reverse-$round"
         translate_mono "$now" "$tgt" beam "$exp/bundle-reverse-$round-$first"
-        train_on "$now" --synthetic "$(synthetic "$now")" "${real[@]}"
+        train_on "$now" --synthetic+ "$exp/synthetic-$now" "${real[@]}"
         translate_sets "$now"
         done_methods+=("$now")
         improves "$now" "$before" || break

@@ -183,7 +183,7 @@ done
 
 # improves NAME BEFORE: whether the model is better on dev than the one before, by at least $gain.
 improves() {
-    [[ $_mode == run ]] || return 0
+    [[ $_mode == run && -f $exp/score-dev-$1/scores.json ]] || return 0
     "$python" - "$exp/score-dev-$1/scores.json" "$exp/score-dev-$2/scores.json" "$gain" <<'PYTHON'
 import json, statistics, sys
 def chrf(path):
@@ -228,4 +228,4 @@ stage 9 "Table" --in "$exp/score-test" "${done_methods[@]/#/$exp/score-dev-}" \
     "${done_methods[@]/#/$exp/data-}" --out "$exp/table" -- \
     python -m score.methods --exp "$exp" --names "[$(IFS=, && echo "${done_methods[*]}")]" \
     --out "$exp/table"
-[[ $_mode != run ]] || cat "$exp/table/table.txt"
+[[ $_mode != run || $_last -lt 9 ]] || cat "$exp/table/table.txt"

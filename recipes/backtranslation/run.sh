@@ -44,6 +44,13 @@ done
 [[ $mono != rest ]] || mono="file:$exp/bitext/rest/{lang}"
 first=${seeds%%,*}
 
+all_methods="bitext beam greedy sampling top-k noised tagged copy forward iterative"
+for method in $methods; do
+    [[ " $all_methods " == *" $method "* ]] || _fail "method '$method': there are $all_methods"
+done
+[[ " $methods " != *" iterative "* || " $methods " == *" beam "* ]] ||
+    _fail "iterative needs beam among the methods: it is its first round"
+
 stage 1 "Fetch the pairs" --out "$exp/fetch" -- \
     python -m preprocess.fetch --src "$src" --tgt "$tgt" --train "$train" ${dev:+--dev "$dev"} \
     ${test:+--test "$test"} --lock "$exp/sources.json" --out "$exp/fetch"
@@ -175,7 +182,6 @@ for method in $methods; do
         translate_mono "$method" "$tgt" "$method" "$reverse"
         train_on "$method" --synthetic+ "$exp/synthetic-$method" "${real[@]}"
         ;;
-    *) _fail "method '$method': there are bitext beam greedy sampling top-k noised tagged copy forward iterative" ;;
     esac
     translate_sets "$method"
     done_methods+=("$method")
@@ -197,7 +203,6 @@ PYTHON
 }
 
 if [[ " $methods " == *" iterative "* ]]; then
-    [[ " $methods " == *" beam "* ]] || _fail "iterative needs beam among the methods, its first round"
     before=beam # the best of the first round
     for ((round = 2; round <= rounds; round++)); do
         now=iterative-$round

@@ -5,7 +5,7 @@ For each batch CTranslate2 takes the lists of its source subwords together (`vma
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pipeline.lines import read_bitext, write_lines
 
 FILE = "vmap.txt"
-# Of the training text: more adds little but time and memory.
-_PAIRS, _ITERATIONS = 50_000, 4
+# Of the training text, so many pairs of subwords that stand in a sentence together (of which
+# each takes some 140 bytes); more text adds little.
+_TOGETHER, _ITERATIONS = 10_000_000, 4
 _FOR_EACH, _FOR_ALL = 20, 200
 _ALWAYS = ("<unk>", "<s>", "</s>")
 
@@ -61,8 +62,15 @@ def write_shortlist(source: Path, target: Path, out: Path) -> None:
     Each source subword has the twenty best of its own, and itself, for what is copied; the 200
     most frequent target subwords are always there.
     """
-    pairs = [(s.split(), t.split()) for s, t in islice(read_bitext(source, target), _PAIRS)]
-    pairs = [pair for pair in pairs if all(pair)]
+    pairs: list[tuple[list[str], list[str]]] = []
+    together = 0
+    for pair in read_bitext(source, target):
+        units = pair[0].split(), pair[1].split()
+        together += len(units[0]) * len(units[1])
+        if pairs and together > _TOGETHER:
+            break
+        if all(units):
+            pairs.append(units)
     sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
     found, _, counts = lexicon(sources, targets, _ITERATIONS)
     known = Counter(chain.from_iterable(targets))

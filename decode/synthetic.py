@@ -13,7 +13,7 @@ from decode.backtranslate import FILE, Synthetic, read_synthetic
 from decode.bundle import Bundle
 from pipeline.command import command
 from pipeline.errors import RecipeError
-from pipeline.lines import read_lines, whole_file, write_bitext, write_lines
+from pipeline.lines import read_bitext, read_lines, whole_file, write_bitext, write_lines
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
@@ -21,6 +21,7 @@ from preprocess.bitext import all_sets, languages, write_languages
 from preprocess.clean import decide, decide_in_corpus, usual_ratio
 from preprocess.features import Side, squash
 from preprocess.filters import Pairs, identifiable, read_filters
+from preprocess.monolingual import ALWAYS
 from preprocess.normalise import Normaliser, read_steps
 
 DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
@@ -28,12 +29,12 @@ DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
     {"repetition": {"max": 3}},
     {"length_ratio": {"max": 2.5}},
     {"language": {"min": 0.001}},
-    {"held_out": {"max": 0}},
 ]
 NUMBERS, SAMPLE = "train.numbers", "sample.txt"
 _BLOCK_LINES, _SAMPLE_PAIRS = 10_000, 20
 # Words of a text that its quality is judged by, from its beginning.
 _WORDS = 2_000_000
+_CUT = np.iinfo(np.int16).min  # until its place is known
 _Item = TypeVar("_Item")
 
 
@@ -62,9 +63,9 @@ def synthetic(
         bitext: directory of the real bitext, whose dev and test sets are held out, and with
             which the synthetic one is compared.
         out: directory for the synthetic bitext.
-        filters: as for preprocess.clean; cut outputs and empty ones are always dropped. The
-            default drops copies, loops, odd lengths, other languages (where py3langid knows
-            both) and what stands in dev or test.
+        filters: as for preprocess.clean; outputs that were cut or are empty, and what stands in
+            dev or a test set, are always dropped. The default drops copies, loops (of words
+            between spaces), odd lengths, and other languages, where py3langid knows both.
         keep: share of the pairs to keep, of those that the filters leave, by rank.
         rank: score, the model's log-probability per subword; or round-trip, the chrF of the
             monolingual line against its translation translated back, which needs `forward`.
@@ -84,7 +85,11 @@ def synthetic(
         if not (identifiable(src) and identifiable(tgt)):
             print(f"py3langid does not know both {src} and {tgt}: languages are not checked")
             filters = [one for one in filters if "language" not in one]
-    chosen = read_filters([{"empty": {"max": 0}}, *filters])
+    chosen = read_filters([*ALWAYS, *filters])
+    if any(one.name == "external" for one in chosen):
+        raise RecipeError("the filter external is for preprocess.clean")
+    if forward:
+        _check_direction(forward, src if language == tgt else tgt, language)
     steps = read_steps(bitext)
     held = _held_out(bitext, src, steps[src]), _held_out(bitext, tgt, steps[tgt])
     usual = usual_ratio(bitext / f"train.{src}", bitext / f"train.{tgt}")
@@ -104,7 +109,8 @@ def synthetic(
         sides = [Side(side) for side in zip(*map(pair, block), strict=True)]
         pairs = Pairs(sides[0], sides[1], src, tgt, held, usual_ratio=usual)
         reason = decide(pairs, chosen)[0]
-        reason[np.array([row.cut for row in block]) & (reason < 0)] = len(chosen)
+        # As the first of the filters, so that none of the corpus counts it as kept.
+        reason[np.array([row.cut for row in block]) & (reason < 0)] = _CUT
         keys = [np.asarray(one.score(pairs)) for one in chosen if one.of_the_corpus]
         scores = [-np.inf if row.score is None else row.score for row in block]
         return reason, keys, np.column_stack([[row.number for row in block], scores])
@@ -121,13 +127,14 @@ def synthetic(
     by_place = [np.concatenate(keys) for keys in zip(*(part[1] for part in judged), strict=True)]
     keys = dict(zip(places, by_place, strict=True))
     decide_in_corpus(reason, np.zeros(len(reason)), keys, chosen)
-    names = [*(one.name for one in chosen), "cut", f"lower {rank}"]
+    names = [*(one.name for one in chosen), f"lower {rank}", "cut"]
+    reason[reason == _CUT] = len(names) - 1
     if keep < 1:
         left = np.flatnonzero(reason < 0)
         if forward:
             ranks[left] = _round_trip(compress(rows(), (reason < 0).tolist()), forward, workers)
-        worst = left[np.argsort(-ranks[left], kind="stable")][round(keep * len(left)) :]
-        reason[worst] = len(names) - 1
+        worst = left[np.argsort(-ranks[left], kind="stable")][max(1, round(keep * len(left))) :]
+        reason[worst] = len(names) - 2
     kept = (reason < 0).tolist()
     if not any(kept):
         raise RecipeError(f"all {len(kept):,} pairs would be dropped; look at the filters")
@@ -166,6 +173,15 @@ def _held_out(bitext: Path, language: str, steps: list[str]) -> frozenset[str]:
     return frozenset(squash([form(line) for file in files for line in read_lines(file)]))
 
 
+def _check_direction(forward: Path, source: str, target: str) -> None:
+    known = Bundle.load(forward, 1).description
+    if (known.source_language, known.target_language) != (source, target):
+        raise RecipeError(
+            f"{forward} translates {known.source_language} to {known.target_language}; a round "
+            f"trip needs one from {source} to {target}"
+        )
+
+
 def _round_trip(
     rows: Iterable[Synthetic], forward: Path, workers: int | None
 ) -> NDArray[np.float64]:
@@ -190,11 +206,16 @@ def _quality(synthetic: Path, real: Path, translated: str) -> dict[str, tuple[fl
     words that it holds, and of different words among its first words, as many as both have.
     """
     src, tgt = languages(real)
-    texts = [
-        {code: _words(directory / f"train.{code}") for code in (src, tgt)}
-        for directory in (synthetic, real)
-    ]
-    dev = _words(real / f"dev.{translated}")
+    texts = []
+    for directory in (synthetic, real):
+        words: dict[str, list[str]] = {src: [], tgt: []}
+        for pair in read_bitext(directory / f"train.{src}", directory / f"train.{tgt}"):
+            for language, line in zip((src, tgt), pair, strict=True):
+                words[language] += line.split()
+            if len(words[src]) > _WORDS:
+                break
+        texts.append(words)
+    dev = [word for line in read_lines(real / f"dev.{translated}") for word in line.split()]
     size = min(len(text[translated]) for text in texts)
     known = [set(text[translated]) for text in texts]
     return {
@@ -204,10 +225,6 @@ def _quality(synthetic: Path, real: Path, translated: str) -> dict[str, tuple[fl
         ),
         "different words": _two(len(set(text[translated][:size])) / size for text in texts),
     }
-
-
-def _words(file: Path) -> list[str]:
-    return list(islice((word for line in read_lines(file) for word in line.split()), _WORDS))
 
 
 def _two(values: Iterable[float]) -> tuple[float, float]:

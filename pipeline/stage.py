@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,7 +63,9 @@ class Stage:
     def key(self) -> dict[str, Any]:
         """What the result depends on, as described at `Manifest`."""
         inputs = {self._named(path): input_digest(path) for path in self.inputs}
-        for argument in self.command[1:]:
+        for before, argument in pairwise(self.command):
+            if before == "--lock":  # the command itself adds to it; the manifest has the digests
+                continue
             path = Path(os.path.abspath(argument.partition("=")[2] or argument))
             within = any(path.is_relative_to(known) for known in (*self.inputs, self.out))
             if path.is_file() and not within:  # a configuration file, a script

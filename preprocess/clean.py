@@ -15,7 +15,7 @@ from pipeline.lines import read_bitext_blocks, read_lines, write_bitext
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
-from preprocess.bitext import languages, read_set, write_languages
+from preprocess.bitext import all_sets, languages, read_set, write_languages
 from preprocess.features import Side, earlier_equal, squash
 from preprocess.filters import Filter, Pairs, Scores, read_filters
 from preprocess.normalise import Normaliser, steps_by_language, write_steps
@@ -102,7 +102,8 @@ def clean(
         [{"empty": {"max": 0}}, *(DEFAULT_FILTERS if filters is None else filters)]
     )
     shape = [Normaliser(steps[language]) for language in (src, tgt)]
-    held_pairs = [pair for name in ("dev", "test") for pair in read_set(bitext, name, src, tgt)]
+    others = [name for name in all_sets(bitext) if name != "train"]
+    held_pairs = [pair for name in others for pair in read_set(bitext, name, src, tgt)]
     held = [
         frozenset(squash([form(pair[side]) for pair in held_pairs]) if held_pairs else ())
         for side, form in enumerate(shape)
@@ -173,7 +174,8 @@ def clean(
     dev = [(shape[0](s), shape[1](t)) for s, t in read_set(bitext, "dev", src, tgt)]
     dev = [pair for pair in dev if all(pair)]
     write_bitext(out / f"dev.{src}", out / f"dev.{tgt}", dev)
-    write_bitext(out / f"test.{src}", out / f"test.{tgt}", read_set(bitext, "test", src, tgt))
+    for name in others[1:]:  # test sets stay as they are
+        write_bitext(out / f"{name}.{src}", out / f"{name}.{tgt}", read_set(bitext, name, src, tgt))
     reasons = {one.name: 0 for one in chosen}
     for one, count in zip(chosen, counts, strict=True):
         reasons[one.name] += count

@@ -1,15 +1,17 @@
 """Put real and synthetic bitext together as subwords, for training in either direction."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
+from pipeline.languages import find
 from pipeline.lines import read_blocks, read_lines, write_blocks
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
@@ -84,6 +86,11 @@ def combine(
         if languages(Path(directory)) != pair:
             raise RecipeError(f"{directory} is not of {pair[0]} and {pair[1]}, as {subwords} is")
 
+    if noise and not find(src).has_spaces:
+        raise RecipeError(f"noise is for words between spaces, which {find(src).name} has none of")
+    names = [Path(directory).name for directory in synthetic or []]
+    if len({*names, "real"}) <= len(names):
+        raise RecipeError(f"{names}: the synthetic directories need names of their own")
     write_languages(out, src, tgt)
     codec.save(out)
     shutil.copyfile(subwords / DICTIONARY, out / DICTIONARY)
@@ -91,7 +98,7 @@ def combine(
         for language in pair:
             shutil.copyfile(subwords / f"{name}.{language}", out / f"{name}.{language}")
 
-    @cache
+    @lru_cache(1 << 18)
     def cut_word(word: str | None) -> str:
         return BLANK if word is None else " ".join(codec.cut([word], src)[0])
 
@@ -122,9 +129,11 @@ def combine(
 
     counts = {language: Counter[str]() for language in pair}
     for language in pair:
-        write_blocks(out / f"train.{language}", texts(language, counts[language]))
+        write_blocks(out / f"new.{language}", texts(language, counts[language]))
     if counts[src] != counts[tgt]:
         raise RecipeError(f"the sides differ in length: {src} {counts[src]}, {tgt} {counts[tgt]}")
+    for language in pair:
+        os.replace(out / f"new.{language}", out / f"train.{language}")
     for name, count in counts[src].items():
         print(f"{count:>11,} pairs  {name}")
     note(out, pairs=counts[src], upsample=upsample, tag=tag, noise=noise)

@@ -1,6 +1,6 @@
 """How close lines are to the text of a domain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +15,31 @@ class Domain:
     """The cross-entropy difference of Moore & Lewis 2010, by models of single words and pairs.
 
     They took longer n-grams; these need no estimation but counting, and forget nothing between
-    machines. Words are what stands between spaces, in lower case.
+    machines. Words are what stands between spaces, in lower case; for a language that writes
+    none, one to three characters.
     """
 
-    def __init__(self, domain: Sequence[str], general: Sequence[str]) -> None:
-        """Learn from text of the domain, and from about as much of the text to choose from."""
+    def __init__(
+        self,
+        domain: Iterable[Sequence[str]],
+        general: Iterable[Sequence[str]],
+        spaces: bool = True,
+    ) -> None:
+        """Learn from blocks of text of the domain, and of all of the text to choose from."""
         self._vectorizer = HashingVectorizer(
             token_pattern=r"\S+",  # noqa: S106 (a token of text)
             ngram_range=(1, 2), alternate_sign=False, norm=None,
             n_features=_BUCKETS,
         )  # fmt: skip
-        logs = [self._log_shares(lines) for lines in (domain, general)]
+        if not spaces:
+            self._vectorizer.set_params(analyzer="char", ngram_range=(1, 3))
+        logs = [self._log_shares(blocks) for blocks in (domain, general)]
         self._weights = logs[1] - logs[0]
 
-    def _log_shares(self, lines: Sequence[str]) -> NDArray[np.float64]:
-        counts = np.asarray(self._vectorizer.transform(lines).sum(axis=0)).ravel() + _SMOOTHING
+    def _log_shares(self, blocks: Iterable[Sequence[str]]) -> NDArray[np.float64]:
+        counts = np.full(_BUCKETS, _SMOOTHING)
+        for lines in blocks:
+            counts += np.asarray(self._vectorizer.transform(lines).sum(axis=0)).ravel()
         shares: NDArray[np.float64] = np.log(counts / counts.sum())
         return shares
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
+from pipeline.languages import find
 from pipeline.lines import read_lines, whole_file, write_lines
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
@@ -22,18 +23,21 @@ from preprocess.filters import Pairs, Scores, read_filters
 from preprocess.normalise import Normaliser, read_steps
 from preprocess.sources import Fetcher
 
+ALWAYS: list[dict[str, dict[str, Any] | None]] = [
+    {"empty": {"max": 0}},
+    {"held_out": {"max": 0}},
+]
 DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
     {"words": {"max": 200}},
     {"characters": {"max": 2000}},
     {"punctuation": {"max": 0.5}},
     {"repetition": {"max": 5}},
-    {"held_out": {"max": 0}},
     {"nearly_repeated": {"max": 0}},
 ]
 _BLOCK_LINES = 20_000
 
 
-def shard_name(number: int) -> str:
+def shard_name(number: int | str) -> str:
     """The file of a shard; the first has the number 1."""
     return f"shard-{number}.tsv"
 
@@ -80,8 +84,8 @@ def monolingual(
         limit: keep at most so many lines.
         choose: which to keep: evenly over the text, or those closest to the bitext's train by
             cross-entropy difference (Moore & Lewis 2010).
-        filters: as for preprocess.clean, each side of a pair being the line; blank lines are
-            always dropped.
+        filters: as for preprocess.clean, each side of a pair being the line; blank lines, and
+            those of dev and the test sets, are always dropped.
         lock: JSON file of url and sha256, as for preprocess.fetch.
         workers: processes; one per core unless given. The result is the same.
 
@@ -92,9 +96,9 @@ def monolingual(
     if language not in steps:
         raise RecipeError(f"{bitext} holds {' and '.join(steps)}, not {language}")
     form = Normaliser(steps[language])
-    chosen = read_filters(
-        [{"empty": {"max": 0}}, *(DEFAULT_FILTERS if filters is None else filters)]
-    )
+    chosen = read_filters([*ALWAYS, *(DEFAULT_FILTERS if filters is None else filters)])
+    if any(one.name == "external" for one in chosen):
+        raise RecipeError("the filter external is for pairs; monolingual text has no use of it")
     held_lines = [
         form(line)
         for name in all_sets(bitext)
@@ -111,6 +115,8 @@ def monolingual(
         return decide(pairs, chosen)[0], keys, list(side.lines)
 
     out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob(shard_name("*")):  # of an earlier run, which may have made more
+        old.unlink()
     reasons, keys_of = [np.zeros(0, np.int16)], []
     normalised = out / "normalised"
     with open(normalised, "w", encoding="utf-8", newline="\n") as file:
@@ -121,6 +127,8 @@ def monolingual(
             reasons.append(reason)
             keys_of.append(keys)
             file.writelines(line + "\n" for line in lines)
+    if not keys_of:
+        raise RecipeError(f"{text} is empty; there is nothing to translate")
     reason = np.concatenate(reasons)
     places = [place for place, one in enumerate(chosen) if one.of_the_corpus]
     keys_by_place = {
@@ -136,8 +144,7 @@ def monolingual(
         raise RecipeError(f"{text}: none of {len(reason):,} lines is left; look at the filters")
     if limit is not None and limit < len(kept):
         if choose == "domain":
-            domain = read_lines(bitext / f"train.{language}")
-            best = _closest(normalised, reason < 0, [form(line) for line in domain], limit)
+            best = _closest(normalised, reason < 0, bitext / f"train.{language}", form, limit)
         else:
             best = np.linspace(0, len(kept) - 1, limit).round().astype(int)
         over = np.delete(kept, best)
@@ -169,16 +176,17 @@ def _blocks(lines: Iterator[str]) -> Iterator[list[str]]:
 
 
 def _closest(
-    file: Path, keep: NDArray[np.bool_], domain: list[str], limit: int
+    file: Path, keep: NDArray[np.bool_], domain: Path, form: Normaliser, limit: int
 ) -> NDArray[np.intp]:
     """Places, among the kept lines, of the `limit` that are closest to the domain, in order."""
     from preprocess.domain import Domain  # scikit-learn takes its time to load
 
-    step = max(1, int(keep.sum()) // max(1, len(domain)))
-    kept = compress(read_lines(file), keep.tobytes())
-    model = Domain(domain, list(islice(kept, 0, None, step)))
-    kept = compress(read_lines(file), keep.tobytes())
-    scores = np.concatenate([model.difference(block) for block in _blocks(kept)])
+    def kept() -> Iterator[list[str]]:
+        return _blocks(compress(read_lines(file), keep.tobytes()))
+
+    spaces = find(domain.suffix[1:]).has_spaces
+    model = Domain(_blocks(map(form, read_lines(domain))), kept(), spaces)
+    scores = np.concatenate([model.difference(block) for block in kept()])
     return np.sort(np.argsort(scores, kind="stable")[:limit])
 
 

@@ -40,7 +40,10 @@ def subset(bitext: Path, out: Path, pairs: int) -> None:
     write_bitext(out / f"train.{src}", out / f"train.{tgt}", kept)
     (out / REST).mkdir(exist_ok=True)  # not as a set, which would be held out
     rest = [train[place] for place in places[pairs:]]
-    for language, lines in ((src, {pair[0] for pair in rest}), (tgt, {pair[1] for pair in rest})):
+    for language, lines in (
+        (src, dict.fromkeys(pair[0] for pair in rest)),
+        (tgt, dict.fromkeys(pair[1] for pair in rest)),
+    ):
         write_lines(out / REST / language, sorted(lines, key=hash_share))
     note(out, train_kept=pairs, rest=len(rest))
     print(f"train {pairs:>9,} pairs, rest {len(rest):,}")

@@ -58,7 +58,7 @@ def _synthetic(exp: Path, name: str) -> list[str]:
 
 
 def _text(directory: Path) -> dict[str, str]:
-    """What decode.synthetic found, and how good the model was that made it."""
+    """What decode.synthetic found."""
     facts = _manifest(directory).facts
     row = {
         "synthetic text": directory.name.removeprefix("synthetic-"),
@@ -133,6 +133,8 @@ def _signatures(exp: Path) -> list[str]:
     found = next(iter(_systems(exp / "score-test").values()))
     lines = [f"{metric}: {found[metric]['signature']}" for metric in ("BLEU", "chrF")]
     for path in sorted(exp.glob("score-dev-reverse*")):
+        if Manifest.read(path) is None:  # a stage that was interrupted
+            continue
         for name, scores in _systems(path).items():
             values = ", ".join(f"{metric} {scores[metric]['value']:.2f}" for metric in scores)
             lines.append(f"model {name}, which made synthetic text, on dev: {values}")

@@ -179,6 +179,17 @@ def test_round_trips_rank_by_chrf(finished, tmp_path: Path) -> None:
     text = "".join(f"{n}\t-1\t0\t{line}\t{good[n - 1]}\n" for n, line in enumerate(rows, 1))
     (tmp_path / "one" / "synthetic.tsv").write_text(text)
     export(exp / "train-1/checkpoint.pt", exp / "subword", tmp_path / "b", exp / "binary")
+    with pytest.raises(RecipeError, match="a round trip needs one from ca to es"):
+        synthetic(
+            [str(tmp_path / "one")], "es", exp / "clean", tmp_path / "out", keep=0.5,
+            rank="round-trip", forward=tmp_path / "b",
+        )  # fmt: skip
+    description = tmp_path / "b" / "bundle.json"
+    description.write_text(
+        json.dumps(
+            json.loads(description.read_text()) | {"source_language": "ca", "target_language": "es"}
+        )
+    )
     synthetic(
         [str(tmp_path / "one")], "es", exp / "clean", tmp_path / "out", filters=[], keep=0.5,
         rank="round-trip", forward=tmp_path / "b",

@@ -124,6 +124,15 @@ def test_default_filters_drop_each_pair_for_one_reason(tmp_path: Path) -> None: 
     ]  # fmt: skip
 
 
+def test_further_test_sets_are_held_out_and_kept(tmp_path: Path) -> None:  # B2
+    make_bitext(tmp_path / "in", train=[("uno", "u"), ("Dos gatos", "dos gats")], test=[("a", "b")])
+    for language, line in {"es": "dos  gatos!", "ca": "altres"}.items():
+        (tmp_path / "in" / f"test2017.{language}").write_text(f"{line}\n")
+    clean(tmp_path / "in", tmp_path / "out")
+    assert read(tmp_path / "out") == [("uno", "u")]
+    assert (tmp_path / "out" / "test2017.es").read_text() == "dos  gatos!\n"
+
+
 @pytest.mark.parametrize(
     ("rule", "bad"),
     [

@@ -110,7 +110,8 @@ def test_mistakes(directories, tmp_path: Path) -> None:
         combine(tmp_path / "plain", tmp_path / "out", [str(made)], tag=True)
     with pytest.raises(RecipeError, match="upsample is at least 1"):
         combine(subwords, tmp_path / "out", [str(made)], upsample=0)
-    write_bitext(made / "train.es", made / "train.ca", MADE)
+    with pytest.raises(RecipeError, match="need names of their own"):
+        combine(subwords, tmp_path / "out", [str(made), str(made)])
     (made / "train.ca").write_text("una\n")
     with pytest.raises(RecipeError, match="the sides differ in length"):
         combine(subwords, tmp_path / "out", [str(made)])

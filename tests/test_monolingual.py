@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.errors import RecipeError
@@ -55,6 +56,8 @@ def test_what_is_in_dev_or_a_test_set_is_left_out(bitext: Path, tmp_path: Path) 
         "8\tnearly_repeated\tSet gats.",
         "",
     ]
+    monolingual(f"file:{text}", "ca", bitext, out, filters=[])  # whatever the filters
+    assert len(shards(out)[0]) == 4
     monolingual(f"file:{text}", "es", bitext, out)  # of the other side, nothing is held out
     assert len(shards(out)[0]) == 6
 
@@ -65,6 +68,7 @@ def test_shards_hold_each_line_once_in_order(bitext: Path, tmp_path: Path) -> No
     path.write_bytes(gzip.compress(("\r\n".join(lines) + "\r\n").encode()))
     for count, workers in ((1, 1), (7, 2)):
         out = tmp_path / f"out {count}"
+        monolingual(f"file:{path}", "ca", bitext, out, shards=9)  # more than are made then
         monolingual(f"file:{path}", "ca", bitext, out, shards=count, workers=workers)
         parts = shards(out)
         assert [len(part) for part in parts] == ([1000] if count == 1 else [143] * 6 + [142])
@@ -87,9 +91,20 @@ def test_the_closest_to_the_domain_are_kept(bitext: Path, tmp_path: Path) -> Non
     assert shards(tmp_path / "out") == [[(31, "els gats dormen"), (62, "tres gats negres")]]
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_line_is_not_far_from_the_domain_for_being_counted(times: int) -> None:
+    """Text of the domain itself, and the same again and again: no line is closer than another."""
+    lines = [f"gat {number}" for number in range(50)]
+    model = Domain([lines], [lines] * times)
+    assert np.ptp(model.difference(lines)) == pytest.approx(0, abs=1e-9)
+    chinese = ["猫在沙发上睡觉", "狗在草地上跑"], ["股票市场下跌", "银行提高利率"]
+    closer = Domain([chinese[0]], [chinese[0], chinese[1]], spaces=False)
+    assert closer.difference(["猫睡觉"])[0] < closer.difference(["市场利率"])[0]
+
+
 def test_cross_entropy_difference_by_hand() -> None:
     """One word of two: shares (1 + s) / (2 + n s) and s / (1 + n s), n buckets, s = 0.1."""
-    model = Domain(["a b"], ["c"])
+    model = Domain([["a b"]], [["c"]])
     buckets = 2**20 * 0.1
     own = {"a": 1, "b": 1, "a b": 1, "d": 0}
     logs = {word: math.log((count + 0.1) / (3 + buckets)) for word, count in own.items()}

@@ -174,6 +174,16 @@ def test_the_code_of_a_module_and_of_what_it_imports_counts(tmp_path: Path) -> N
     assert key["libraries"]["zstandard"]
 
 
+def test_a_lock_that_the_command_adds_to_is_no_input(tmp_path: Path) -> None:
+    from pipeline.stage import Stage
+
+    lock = tmp_path / "sources.json"
+    stage = Stage("1", "t", tmp_path, [], tmp_path / "o", ["python", "--lock", str(lock)])
+    before = stage.key()
+    lock.write_text("{}")
+    assert stage.key() == before
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("mount"), reason="needs root to mount a small tmpfs"
 )

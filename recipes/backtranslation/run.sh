@@ -72,26 +72,29 @@ stage 3 "Learn and apply subwords" --in "$exp/bitext" --out "$exp/subword" -- \
     python -m preprocess.subword --bitext "$exp/bitext" --out "$exp/subword" \
     --vocab-size "$vocab_size" --symbols '[<BT>, <BLANK>]'
 
+# Numbers of the stages that follow: what a method needs has a lower number than what it makes.
+at_model=4 at_test=5
+
 # train_on NAME OPTION ...: a model of the real pairs, and of what the options add to them.
 train_on() {
     local name=$1 seed inputs=() option
     shift
     for option; do [[ $option != "$exp/"* ]] || inputs+=("$option"); done
-    stage 4 "Combine, $name" --in "$exp/subword" ${inputs[@]+"${inputs[@]}"} \
+    stage "$at_model" "Combine, $name" --in "$exp/subword" ${inputs[@]+"${inputs[@]}"} \
         --out "$exp/data-$name" -- \
         python -m preprocess.combine --subwords "$exp/subword" --out "$exp/data-$name" "$@"
 
-    stage 4 "Binarise, $name" --in "$exp/data-$name" --out "$exp/binary-$name" -- \
+    stage "$at_model" "Binarise, $name" --in "$exp/data-$name" --out "$exp/binary-$name" -- \
         python -m preprocess.binarise --subwords "$exp/data-$name" --out "$exp/binary-$name"
 
     model() {
-        stage 5 "Train, $name, seed $1" --resume --in "$exp/binary-$name" \
+        stage "$((at_model < 10 ? at_model + 1 : at_model))" "Train, $name, seed $1" --resume --in "$exp/binary-$name" \
             --out "$exp/train-$name-$1" -- \
             python -m train.fairseq --data "$exp/binary-$name" --out "$exp/train-$name-$1" \
             --config "$train_config" --options.max-update "$updates" \
             --options.total-num-update "$updates" ${threads:+--cpu-threads "$threads"} --seed "$1"
 
-        stage 5 "Export, $name, seed $1" --in "$exp/train-$name-$1/checkpoint.pt" \
+        stage "$((at_model < 10 ? at_model + 1 : at_model))" "Export, $name, seed $1" --in "$exp/train-$name-$1/checkpoint.pt" \
             "$exp/binary-$name" "$exp/data-$name" --out "$exp/bundle-$name-$1" -- \
             python -m decode.export --checkpoint "$exp/train-$name-$1/checkpoint.pt" \
             --data "$exp/binary-$name" --subwords "$exp/data-$name" \
@@ -105,13 +108,13 @@ translate_mono() {
     local name=$1 language=$2 method=$3 bundle=${4-} shard parts=() options=()
     for ((shard = 1; shard <= shards; shard++)); do
         parts+=("$exp/shard-$name-$shard") options+=(--shards+ "$exp/shard-$name-$shard")
-        stage 6 "Translate, $name, shard $shard" --in "$exp/mono-$language/shard-$shard.tsv" \
+        stage "$at_text" "Translate, $name, shard $shard" --in "$exp/mono-$language/shard-$shard.tsv" \
             ${bundle:+"$bundle"} --out "$exp/shard-$name-$shard" -- \
             python -m decode.backtranslate --shard "$exp/mono-$language/shard-$shard.tsv" \
             ${bundle:+--bundle "$bundle"} --method "$method" --out "$exp/shard-$name-$shard"
     done
     [[ $method != copy ]] || options+=(--filters '[]') # each of them is a copy
-    stage 6 "Filter, $name" --in "$exp/bitext" "${parts[@]}" --out "$exp/synthetic-$name" -- \
+    stage "$at_text" "Filter, $name" --in "$exp/bitext" "${parts[@]}" --out "$exp/synthetic-$name" -- \
         python -m decode.synthetic "${options[@]}" --language "$language" \
         --bitext "$exp/bitext" --out "$exp/synthetic-$name"
 }
@@ -121,7 +124,7 @@ translate_sets() {
     local name=$1 set
     translate_one() {
         for set in dev test; do
-            stage 7 "Translate $set, $name, seed $1" --in "$exp/bundle-$name-$1" \
+            stage "$at_test" "Translate $set, $name, seed $1" --in "$exp/bundle-$name-$1" \
                 "$exp/clean/$set.$src" --out "$exp/$set-$name-$1" -- \
                 python -m decode.translate --bundle "$exp/bundle-$name-$1" \
                 --input "$exp/clean/$set.$src" --out "$exp/$set-$name-$1"
@@ -133,7 +136,7 @@ translate_sets() {
         inputs+=("$exp/dev-$name-$seed")
         systems+=("--systems.$name-seed$seed" "$exp/dev-$name-$seed/hypotheses.txt")
     done
-    stage 8 "Score dev, $name" --in "$exp/clean/dev.$tgt" "${inputs[@]}" \
+    stage "$at_test" "Score dev, $name" --in "$exp/clean/dev.$tgt" "${inputs[@]}" \
         --out "$exp/score-dev-$name" -- \
         python -m score.metrics --references "$exp/clean/dev.$tgt" --target-language "$tgt" \
         "${systems[@]}" --out "$exp/score-dev-$name"
@@ -142,11 +145,11 @@ translate_sets() {
 # look_at NAME: how good a reverse model is, on dev.
 look_at() {
     local name=$1
-    stage 6 "Translate dev, $name" --in "$exp/bundle-$name-$first" "$exp/clean/dev.$tgt" \
+    stage "$at_test" "Translate dev, $name" --in "$exp/bundle-$name-$first" "$exp/clean/dev.$tgt" \
         --out "$exp/dev-$name" -- \
         python -m decode.translate --bundle "$exp/bundle-$name-$first" \
         --input "$exp/clean/dev.$tgt" --out "$exp/dev-$name"
-    stage 6 "Score dev, $name" --in "$exp/clean/dev.$src" "$exp/dev-$name" \
+    stage "$at_test" "Score dev, $name" --in "$exp/clean/dev.$src" "$exp/dev-$name" \
         --out "$exp/score-dev-$name" -- \
         python -m score.metrics --references "$exp/clean/dev.$src" --target-language "$src" \
         "--systems.$name" "$exp/dev-$name/hypotheses.txt" --out "$exp/score-dev-$name"
@@ -162,6 +165,7 @@ translate_sets bitext
 train_on reverse --reverse true
 look_at reverse
 
+at_text=6 at_model=7 at_test=9
 for method in $methods; do
     case $method in
     bitext | iterative) continue ;;
@@ -189,7 +193,7 @@ done
 
 # improves NAME BEFORE: whether the model is better on dev than the one before, by at least $gain.
 improves() {
-    [[ $_mode == run && -f $exp/score-dev-$1/scores.json ]] || return 0
+    [[ -f $exp/score-dev-$1/scores.json && -f $exp/score-dev-$2/scores.json ]] || return 0
     "$python" - "$exp/score-dev-$1/scores.json" "$exp/score-dev-$2/scores.json" "$gain" <<'PYTHON'
 import json, statistics, sys
 def chrf(path):
@@ -197,12 +201,13 @@ def chrf(path):
     return statistics.mean(s["value"] for system in systems for s in system["scores"] if s["metric"] == "chrF")
 new, old = map(chrf, sys.argv[1:3])
 better = new - old >= float(sys.argv[3])
-print(f"    dev chrF {old:.2f} before this round, {new:.2f} after it: it {'goes on' if better else 'ends here'}")
+print(f"    dev chrF {old:.2f} before this round, {new:.2f} after it: it {'goes on' if better else 'ends here'}", file=sys.stderr)
 sys.exit(not better)
 PYTHON
 }
 
 if [[ " $methods " == *" iterative "* ]]; then
+    at_text=10 at_model=10 at_test=10 # round by round, with one number
     before=beam # the best of the first round
     for ((round = 2; round <= rounds; round++)); do
         now=iterative-$round
@@ -218,19 +223,19 @@ if [[ " $methods " == *" iterative "* ]]; then
     done
 fi
 
-systems=() inputs=()
+systems=() inputs=() parts=()
 for name in "${done_methods[@]}"; do
+    parts+=("$exp/score-dev-$name" "$exp/data-$name")
     for seed in ${seeds//,/ }; do
         inputs+=("$exp/test-$name-$seed")
         systems+=("--systems.$name-seed$seed" "$exp/test-$name-$seed/hypotheses.txt")
     done
 done
-stage 8 "Score test" --in "$exp/clean/test.$tgt" "${inputs[@]}" --out "$exp/score-test" -- \
+stage 11 "Score test" --in "$exp/clean/test.$tgt" "${inputs[@]}" --out "$exp/score-test" -- \
     python -m score.metrics --references "$exp/clean/test.$tgt" --target-language "$tgt" \
     "${systems[@]}" --baseline bitext --out "$exp/score-test"
 
-stage 9 "Table" --in "$exp/score-test" "${done_methods[@]/#/$exp/score-dev-}" \
-    "${done_methods[@]/#/$exp/data-}" --out "$exp/table" -- \
+stage 12 "Table" --in "$exp/score-test" "${parts[@]}" --out "$exp/table" -- \
     python -m score.methods --exp "$exp" --names "[$(IFS=, && echo "${done_methods[*]}")]" \
     --out "$exp/table"
-[[ $_mode != run || $_last -lt 9 ]] || cat "$exp/table/table.txt"
+[[ $_mode != run || $_last -lt 12 ]] || cat "$exp/table/table.txt"

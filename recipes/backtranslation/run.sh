@@ -73,12 +73,13 @@ stage 3 "Learn and apply subwords" --in "$exp/bitext" --out "$exp/subword" -- \
     --vocab-size "$vocab_size" --symbols '[<BT>, <BLANK>]'
 
 # Numbers of the stages that follow: what a method needs has a lower number than what it makes.
-at_model=4 at_test=5
+at_model=4 at_train=5 at_test=5
 
 # train_on NAME OPTION ...: a model of the real pairs, and of what the options add to them.
 train_on() {
-    local name=$1 seed inputs=() option
+    local name=$1 inputs=() option fast=()
     shift
+    [[ $name != reverse* ]] || fast=(--quantization int8 --shortlist true)
     for option; do [[ $option != "$exp/"* ]] || inputs+=("$option"); done
     stage "$at_model" "Combine, $name" --in "$exp/subword" ${inputs[@]+"${inputs[@]}"} \
         --out "$exp/data-$name" -- \
@@ -88,14 +89,14 @@ train_on() {
         python -m preprocess.binarise --subwords "$exp/data-$name" --out "$exp/binary-$name"
 
     model() {
-        stage "$((at_model < 10 ? at_model + 1 : at_model))" "Train, $name, seed $1" --resume --in "$exp/binary-$name" \
-            --out "$exp/train-$name-$1" -- \
+        stage "$at_train" "Train, $name, seed $1" --resume \
+            --in "$exp/binary-$name" --out "$exp/train-$name-$1" -- \
             python -m train.fairseq --data "$exp/binary-$name" --out "$exp/train-$name-$1" \
             --config "$train_config" --options.max-update "$updates" \
             --options.total-num-update "$updates" ${threads:+--cpu-threads "$threads"} --seed "$1"
 
-        stage "$((at_model < 10 ? at_model + 1 : at_model))" "Export, $name, seed $1" --in "$exp/train-$name-$1/checkpoint.pt" \
-            "$exp/binary-$name" "$exp/data-$name" --out "$exp/bundle-$name-$1" -- \
+        stage "$at_train" "Export, $name, seed $1" --in "$exp/binary-$name" "$exp/data-$name" \
+            "$exp/train-$name-$1/checkpoint.pt" --out "$exp/bundle-$name-$1" -- \
             python -m decode.export --checkpoint "$exp/train-$name-$1/checkpoint.pt" \
             --data "$exp/binary-$name" --subwords "$exp/data-$name" \
             --out "$exp/bundle-$name-$1" ${fast[@]+"${fast[@]}"}
@@ -165,7 +166,7 @@ translate_sets bitext
 train_on reverse --reverse true
 look_at reverse
 
-at_text=6 at_model=7 at_test=9
+at_text=6 at_model=7 at_train=8 at_test=9
 for method in $methods; do
     case $method in
     bitext | iterative) continue ;;
@@ -207,7 +208,7 @@ PYTHON
 }
 
 if [[ " $methods " == *" iterative "* ]]; then
-    at_text=10 at_model=10 at_test=10 # round by round, with one number
+    at_text=10 at_model=10 at_train=10 at_test=10 # round by round, with one number
     before=beam # the best of the first round
     for ((round = 2; round <= rounds; round++)); do
         now=iterative-$round

@@ -204,26 +204,29 @@ def test_round_trips_rank_by_chrf(finished, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_and_run_again_the_bytes_are_the_same(finished, tmp_path: Path) -> None:
-    shard, bundle = write_shard(tmp_path / "shard-1.tsv", 12_000), finished.exp / "bundle-1"
+    shard, bundle = write_shard(tmp_path / "shard-1.tsv", 30_000), finished.exp / "bundle-1"
 
-    def run(exp: Path, seconds: float | None) -> int:
+    def run(exp: Path, kill: bool) -> int:
         out = exp / "synthetic"
         command = [*(sys.executable, "-m", "pipeline.stage", "6", "Translate", "--exp", exp),
                    *("--in", shard, bundle, "--out", out, "--", sys.executable, "-m"),
                    *("decode.backtranslate", "--shard", shard, "--bundle", bundle),
                    *("--method", "top-k", "--out", out)]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-        if seconds:
-            time.sleep(seconds)
-            os.killpg(process.pid, signal.SIGKILL)
+        half_written = exp / "synthetic.partial" / "synthetic.tsv.partial"
+        while kill and process.poll() is None:
+            time.sleep(0.02)
+            if half_written.exists() and half_written.stat().st_size:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
         return process.wait()
 
-    assert run(tmp_path / "a", None) == 0
-    assert run(tmp_path / "b", 1.5) == -signal.SIGKILL
+    assert run(tmp_path / "a", kill=False) == 0
+    assert run(tmp_path / "b", kill=True) == -signal.SIGKILL
     assert not (tmp_path / "b" / "synthetic").exists()
-    assert run(tmp_path / "b", None) == 0
+    assert run(tmp_path / "b", kill=False) == 0
     texts = [(tmp_path / name / "synthetic" / "synthetic.tsv").read_bytes() for name in "ab"]
-    assert texts[0] == texts[1] and texts[0].count(b"\n") == 12_000
+    assert texts[0] == texts[1] and texts[0].count(b"\n") == 30_000
 
 
 @pytest.mark.slow
@@ -249,6 +252,7 @@ def test_the_recipe_from_pairs_to_the_table(tmp_path: Path) -> None:
     assert "runs because" not in again and "p<.05" in again
     tagged = lines(recipe.exp / "data-tagged" / "train.es")
     assert [line.startswith("<BT> ") for line in tagged] == [False] * 200 + [True] * len(numbers)
+    assert Bundle.load(recipe.exp / "bundle-reverse-1").shortlist
     # A tag begins the source, as one symbol.
     bundle = recipe.exp / "bundle-tagged-1"
     plain, tag = (Bundle.load(bundle, 1, Search(tag=tag, scores=True)) for tag in ("", "<BT>"))

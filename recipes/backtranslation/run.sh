@@ -48,8 +48,8 @@ all_methods="bitext beam greedy sampling top-k noised tagged copy forward iterat
 for method in $methods; do
     [[ " $all_methods " == *" $method "* ]] || _fail "method '$method': there are $all_methods"
 done
-[[ " $methods " != *" iterative "* || " $methods " == *" beam "* ]] ||
-    _fail "iterative needs beam among the methods: it is its first round"
+[[ " $methods " != *" iterative "* || (" $methods " == *" beam "* && $rounds -gt 1) ]] ||
+    _fail "iterative needs beam among the methods, its first round, and 2 rounds or more"
 
 stage 1 "Fetch the pairs" --out "$exp/fetch" -- \
     python -m preprocess.fetch --src "$src" --tgt "$tgt" --train "$train" ${dev:+--dev "$dev"} \

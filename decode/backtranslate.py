@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +13,7 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import one_line, read_lines, whole_file
 from pipeline.manifest import note
-from pipeline.parallel import parallel_map
+from pipeline.parallel import in_blocks, parallel_map
 from pipeline.progress import progress
 from preprocess.monolingual import read_shard
 
@@ -80,7 +79,8 @@ def backtranslate(
         return [best for best, *_ in model.stream(lines)], Counter(asdict(model.counts))
 
     def translated() -> Iterator[Hypothesis]:
-        for hypotheses, part in parallel_map(translate, _chunks(read_shard(shard)), threads):
+        chunks = in_blocks(read_shard(shard), _CHUNK_LINES)
+        for hypotheses, part in parallel_map(translate, chunks, threads):
             counts.update(part)
             yield from hypotheses
 
@@ -101,11 +101,6 @@ def backtranslate(
         lines_per_second=round(total / seconds, 1),
     )
     print(f"{total:,} lines in {seconds:,.1f} s, {total / seconds:,.0f} a second")
-
-
-def _chunks(lines: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
-    while chunk := list(islice(lines, _CHUNK_LINES)):
-        yield chunk
 
 
 @dataclass(frozen=True)

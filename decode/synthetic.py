@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import compress, islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,11 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_bitext, read_lines, whole_file, write_bitext, write_lines
 from pipeline.manifest import note
-from pipeline.parallel import parallel_map
+from pipeline.parallel import in_blocks, parallel_map
 from pipeline.progress import progress
-from preprocess.bitext import all_sets, languages, write_languages
-from preprocess.clean import decide, decide_in_corpus, usual_ratio
-from preprocess.features import Side, squash
+from preprocess.bitext import languages, write_languages
+from preprocess.clean import decide, decide_in_corpus, held_out_lines, usual_ratio
+from preprocess.features import Side
 from preprocess.filters import Pairs, identifiable, read_filters
 from preprocess.monolingual import ALWAYS
 from preprocess.normalise import Normaliser, read_steps
@@ -34,8 +34,6 @@ NUMBERS, SAMPLE = "train.numbers", "sample.txt"
 _BLOCK_LINES, _SAMPLE_PAIRS = 10_000, 20
 # Words of a text that its quality is judged by, from its beginning.
 _WORDS = 2_000_000
-_CUT = np.iinfo(np.int16).min  # until its place is known
-_Item = TypeVar("_Item")
 
 
 def synthetic(
@@ -91,7 +89,7 @@ def synthetic(
     if forward:
         _check_direction(forward, src if language == tgt else tgt, language)
     steps = read_steps(bitext)
-    held = _held_out(bitext, src, steps[src]), _held_out(bitext, tgt, steps[tgt])
+    held = tuple(held_out_lines(bitext, code, Normaliser(steps[code])) for code in (src, tgt))
     usual = usual_ratio(bitext / f"train.{src}", bitext / f"train.{tgt}")
     form = Normaliser(steps[src if language == tgt else tgt])
 
@@ -107,20 +105,20 @@ def synthetic(
         block: list[Synthetic],
     ) -> tuple[NDArray[np.int16], list[NDArray[np.int64]], NDArray[np.float64]]:
         sides = [Side(side) for side in zip(*map(pair, block), strict=True)]
-        pairs = Pairs(sides[0], sides[1], src, tgt, held, usual_ratio=usual)
+        pairs = Pairs(sides[0], sides[1], src, tgt, (held[0], held[1]), usual_ratio=usual)
         reason = decide(pairs, chosen)[0]
-        # As the first of the filters, so that none of the corpus counts it as kept.
-        reason[np.array([row.cut for row in block]) & (reason < 0)] = _CUT
+        cut = np.array([row.cut for row in block]) & (reason < 0)
+        reason[cut] = 0  # for now: as if by the first filter, so that no later one counts it
         keys = [np.asarray(one.score(pairs)) for one in chosen if one.of_the_corpus]
         scores = [-np.inf if row.score is None else row.score for row in block]
-        return reason, keys, np.column_stack([[row.number for row in block], scores])
+        return reason, keys, np.column_stack([[row.number for row in block], scores, cut])
 
-    parts = parallel_map(judge, _blocks(rows()), workers)
+    parts = parallel_map(judge, in_blocks(rows(), _BLOCK_LINES), workers)
     judged = list(progress(parts, "judging", "blocks"))
     if not judged:
         raise RecipeError(f"{', '.join(shards)}: there are no lines in them")
     reason = np.concatenate([part[0] for part in judged])
-    numbers, ranks = np.concatenate([part[2] for part in judged]).T
+    numbers, ranks, cut = np.concatenate([part[2] for part in judged]).T
     if len(np.unique(numbers)) < len(numbers):
         raise RecipeError("two shards hold the same monolingual line; give each shard once")
     places = [place for place, one in enumerate(chosen) if one.of_the_corpus]
@@ -128,7 +126,7 @@ def synthetic(
     keys = dict(zip(places, by_place, strict=True))
     decide_in_corpus(reason, np.zeros(len(reason)), keys, chosen)
     names = [*(one.name for one in chosen), f"lower {rank}", "cut"]
-    reason[reason == _CUT] = len(names) - 1
+    reason[cut > 0] = len(names) - 1
     if keep < 1:
         left = np.flatnonzero(reason < 0)
         if forward:
@@ -161,18 +159,6 @@ def synthetic(
         print(f"{name:<44}" + "".join(f"{value:>10.3f}" for value in values))
 
 
-def _blocks(items: Iterator[_Item]) -> Iterator[list[_Item]]:
-    while block := list(islice(items, _BLOCK_LINES)):
-        yield block
-
-
-def _held_out(bitext: Path, language: str, steps: list[str]) -> frozenset[str]:
-    form = Normaliser(steps)
-    sets = (name for name in all_sets(bitext) if name != "train")
-    files = (bitext / f"{name}.{language}" for name in sets)
-    return frozenset(squash([form(line) for file in files for line in read_lines(file)]))
-
-
 def _check_direction(forward: Path, source: str, target: str) -> None:
     known = Bundle.load(forward, 1).description
     if (known.source_language, known.target_language) != (source, target):
@@ -195,7 +181,7 @@ def _round_trip(
             for text, row in zip(back, block, strict=True)
         ]
 
-    parts = parallel_map(score, _blocks(iter(rows)), workers)
+    parts = parallel_map(score, in_blocks(rows, _BLOCK_LINES), workers)
     return np.array([value for part in progress(parts, "round trips", "blocks") for value in part])
 
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from typing import Any, TypeVar
 
 from pipeline.errors import RecipeError
@@ -18,6 +19,13 @@ _Result = TypeVar("_Result")
 def cores() -> int:
     """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def in_blocks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """Lists of `size` items, the last of what is left: so much is worth sending to a process."""
+    iterator = iter(items)
+    while block := list(islice(iterator, size)):
+        yield block
 
 
 def parallel_map(

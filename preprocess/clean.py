@@ -64,6 +64,13 @@ def decide_in_corpus(
         values[still[outside]] = counts[outside]
 
 
+def held_out_lines(bitext: Path, language: str, form: Normaliser) -> frozenset[str]:
+    """The lines of all sets but train, in their form and squashed, for the filter held_out."""
+    sets = (name for name in all_sets(bitext) if name != "train")
+    files = (bitext / f"{name}.{language}" for name in sets)
+    return frozenset(squash([form(line) for file in files for line in read_lines(file)]))
+
+
 def clean(
     bitext: Path,
     out: Path,
@@ -102,11 +109,8 @@ def clean(
         [{"empty": {"max": 0}}, *(DEFAULT_FILTERS if filters is None else filters)]
     )
     shape = [Normaliser(steps[language]) for language in (src, tgt)]
-    others = [name for name in all_sets(bitext) if name != "train"]
-    held_pairs = [pair for name in others for pair in read_set(bitext, name, src, tgt)]
     held = [
-        frozenset(squash([form(pair[side]) for pair in held_pairs]) if held_pairs else ())
-        for side, form in enumerate(shape)
+        held_out_lines(bitext, code, form) for code, form in zip((src, tgt), shape, strict=True)
     ]
     train = bitext / f"train.{src}", bitext / f"train.{tgt}"
     usual = usual_ratio(*train) if any(one.name == "length_ratio" for one in chosen) else 1.0
@@ -174,7 +178,7 @@ def clean(
     dev = [(shape[0](s), shape[1](t)) for s, t in read_set(bitext, "dev", src, tgt)]
     dev = [pair for pair in dev if all(pair)]
     write_bitext(out / f"dev.{src}", out / f"dev.{tgt}", dev)
-    for name in others[1:]:  # test sets stay as they are
+    for name in all_sets(bitext)[2:]:  # test sets stay as they are
         write_bitext(out / f"{name}.{src}", out / f"{name}.{tgt}", read_set(bitext, name, src, tgt))
     reasons = {one.name: 0 for one in chosen}
     for one, count in zip(chosen, counts, strict=True):

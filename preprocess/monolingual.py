@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import compress, islice
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,10 @@ from pipeline.errors import RecipeError
 from pipeline.languages import find
 from pipeline.lines import read_lines, whole_file, write_lines
 from pipeline.manifest import note
-from pipeline.parallel import parallel_map
+from pipeline.parallel import in_blocks, parallel_map
 from pipeline.progress import progress
-from preprocess.bitext import all_sets
-from preprocess.clean import decide, decide_in_corpus
-from preprocess.features import squash
-from preprocess.filters import Pairs, Scores, read_filters
+from preprocess.clean import decide, decide_in_corpus, held_out_lines
+from preprocess.filters import Pairs, read_filters
 from preprocess.normalise import Normaliser, read_steps
 from preprocess.sources import Fetcher
 
@@ -99,13 +97,7 @@ def monolingual(
     chosen = read_filters([*ALWAYS, *(DEFAULT_FILTERS if filters is None else filters)])
     if any(one.name == "external" for one in chosen):
         raise RecipeError("the filter external is for pairs; monolingual text has no use of it")
-    held_lines = [
-        form(line)
-        for name in all_sets(bitext)
-        if name != "train"
-        for line in read_lines(bitext / f"{name}.{language}")
-    ]
-    held = frozenset(squash(held_lines))
+    held = held_out_lines(bitext, language, form)
     fetcher, changes = Fetcher(lock), Counter[str]()
 
     def judge(lines: list[str]) -> tuple[NDArray[np.int16], list[NDArray[np.int64]], list[str]]:
@@ -117,10 +109,10 @@ def monolingual(
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob(shard_name("*")):  # of an earlier run, which may have made more
         old.unlink()
-    reasons, keys_of = [np.zeros(0, np.int16)], []
+    reasons, keys_of = [], []
     normalised = out / "normalised"
     with open(normalised, "w", encoding="utf-8", newline="\n") as file:
-        blocks = _blocks(fetcher.lines(text, changes))
+        blocks = in_blocks(fetcher.lines(text, changes), _BLOCK_LINES)
         for reason, keys, lines in progress(
             parallel_map(judge, blocks, workers), "judging", "blocks"
         ):
@@ -135,9 +127,7 @@ def monolingual(
         place: np.concatenate([keys[index] for keys in keys_of])
         for index, place in enumerate(places)
     }
-    values: Scores = np.zeros(len(reason))
-    if len(reason):
-        decide_in_corpus(reason, values, keys_by_place, chosen)
+    decide_in_corpus(reason, np.zeros(len(reason)), keys_by_place, chosen)
     names = [one.name for one in chosen]
     kept = np.flatnonzero(reason < 0)
     if not len(kept):
@@ -170,11 +160,6 @@ def monolingual(
         print(f"  {count:>9,}  dropped: {name}")
 
 
-def _blocks(lines: Iterator[str]) -> Iterator[list[str]]:
-    while block := list(islice(lines, _BLOCK_LINES)):
-        yield block
-
-
 def _closest(
     file: Path, keep: NDArray[np.bool_], domain: Path, form: Normaliser, limit: int
 ) -> NDArray[np.intp]:
@@ -182,10 +167,11 @@ def _closest(
     from preprocess.domain import Domain  # scikit-learn takes its time to load
 
     def kept() -> Iterator[list[str]]:
-        return _blocks(compress(read_lines(file), keep.tobytes()))
+        return in_blocks(compress(read_lines(file), keep.tobytes()), _BLOCK_LINES)
 
     spaces = find(domain.suffix[1:]).has_spaces
-    model = Domain(_blocks(map(form, read_lines(domain))), kept(), spaces)
+    own = in_blocks(map(form, read_lines(domain)), _BLOCK_LINES)
+    model = Domain(own, kept(), spaces)
     scores = np.concatenate([model.difference(block) for block in kept()])
     return np.sort(np.argsort(scores, kind="stable")[:limit])
 

@@ -76,6 +76,15 @@ def test_what_is_dropped_and_why(shards: list[str], tmp_path: Path) -> None:
     assert lines(out / "sample.txt")[:3] == [kept[0][4], kept[0][3], ""]
 
 
+def test_what_was_cut_is_no_earlier_pair(shards: list[str], tmp_path: Path) -> None:
+    pair = "Ein Kind malt ein Bild.\tA child paints a picture.\n"
+    (tmp_path / "one" / "synthetic.tsv").write_text(f"1\t\t1\t{pair}2\t\t0\t{pair}3\t\t0\t{pair}")
+    filters = [{"repeated_pair": {"max": 0}}]
+    synthetic(shards[:1], "de", tmp_path / "real", tmp_path / "out", filters=filters)
+    dropped = [line.split("\t")[:2] for line in lines(tmp_path / "out" / "dropped.tsv")]
+    assert dropped == [["1", "cut"], ["3", "repeated_pair"]]
+
+
 def test_forward_translation_keeps_the_sides_where_they_belong(shards, tmp_path: Path) -> None:
     """The same rows as if German were the source: what is real is still German."""
     write_languages(tmp_path / "real", "de", "en")

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.errors import RecipeError
 from preprocess import bitext
-from train.checkpoints import average, is_whole, load, mend_last, numbered
+from train.checkpoints import average, is_whole, keep_last, load, mend_last, numbered
 from train.curves import parse_record, read_curves
 from train.fairseq import arguments, train
 
@@ -87,6 +87,38 @@ def test_average_by_hand(tmp_path: Path) -> None:
     first = (tmp_path / "checkpoint.pt").read_bytes()
     average([tmp_path / n for n in ("a.pt", "b.pt", "c.pt")], tmp_path / "checkpoint.pt")
     assert (tmp_path / "checkpoint.pt").read_bytes() == first
+
+
+def test_shared_embeddings_are_averaged_once_and_stay_shared(tmp_path: Path) -> None:
+    for name, value in (("a.pt", 1.0), ("b.pt", 3.0)):
+        shared = torch.full((4, 2), value)
+        model = {"encoder": shared, "decoder": shared, "other": torch.full((4, 2), 5 * value),
+                 "empty": torch.empty(0), "none": torch.empty(0, 2)}  # fmt: skip
+        torch.save({"model": model}, tmp_path / name)
+    average([tmp_path / "a.pt", tmp_path / "b.pt"], tmp_path / "mean.pt")
+    model = load(tmp_path / "mean.pt")["model"]
+    assert model["encoder"].unique().tolist() == model["decoder"].unique().tolist() == [2.0]
+    assert model["encoder"].data_ptr() == model["decoder"].data_ptr() != model["other"].data_ptr()
+    assert model["other"].unique().tolist() == [10.0]
+    assert (model["empty"].shape, model["none"].shape) == ((0,), (0, 2))
+
+
+def test_a_checkpoint_at_the_end_of_an_epoch_is_kept(tmp_path: Path) -> None:
+    def last(updates: int) -> None:
+        torch.save({"optimizer_history": [{"num_updates": updates}],
+                    "extra_state": {"train_iterator": {"epoch": 3}}},
+                   tmp_path / "checkpoint_last.pt")  # fmt: skip
+
+    for updates in (100, 150, 200, 200):
+        last(updates)
+        keep_last(tmp_path, 100)
+    assert [path.name for path in numbered(tmp_path)] == [
+        "checkpoint_3_100.pt",
+        "checkpoint_3_200.pt",
+    ]
+    last(300)
+    keep_last(tmp_path, 0)
+    assert len(numbered(tmp_path)) == 2
 
 
 def test_a_cut_last_checkpoint_gives_way_to_the_newest_whole_one(tmp_path: Path) -> None:

@@ -93,6 +93,20 @@ def test_told_to_stop_it_saves_and_goes_on_to_the_same_end(
     assert same(out, whole)
 
 
+def test_told_to_stop_before_it_listens(finished: Recipe, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    process = subprocess.Popen(command(finished, out), stdout=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not ((out / "fairseq.log").exists() and children.read_text()):
+        time.sleep(0.01)
+    time.sleep(0.2)  # by now it is passed on; fairseq itself still has to be imported
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and "after 0 updates; run it again to go on" in output
+    subprocess.run(command(finished, out), check=True, capture_output=True)
+    assert same(out, whole)
+
+
 def test_a_recipe_told_to_stop_ends_well_and_goes_on(tmp_path: Path) -> None:
     recipe = Recipe(tmp_path)
     start = recipe.command("--set", "updates=200", "--stop-stage", "5")

@@ -64,6 +64,21 @@ def is_whole(path: Path) -> bool:
     return zipfile.is_zipfile(path)
 
 
+def keep_last(directory: Path, every: int) -> None:
+    """Keep the checkpoint of an interval that ends with an epoch, which fairseq leaves out.
+
+    `every` is save-interval-updates.
+    """
+    last = directory / LAST
+    if every <= 0 or not last.exists() or (updates := updates_of(last)) % every:
+        return
+    if not any(directory.glob(f"checkpoint_*_{updates}.pt")):
+        epoch = load(last)["extra_state"]["train_iterator"]["epoch"]
+        partial = directory / "kept.partial"
+        shutil.copyfile(last, partial)
+        partial.rename(directory / f"checkpoint_{epoch}_{updates}.pt")
+
+
 def mend_last(directory: Path) -> None:
     """Put the newest whole checkpoint in place of a `checkpoint_last.pt` that was cut by a kill.
 
@@ -87,16 +102,19 @@ def average(paths: Sequence[Path], out: Path) -> None:
     models differ in shape.
     """
     state = load(paths[0])
-    total = {name: value.double() for name, value in state["model"].items()}
+    shapes = {name: value.shape for name, value in state["model"].items()}
+    # Embeddings that are shared have several names, and stay shared: at half the size.
+    first: dict[tuple[int, torch.Size], str] = {}
+    owner = {n: first.setdefault((v.data_ptr(), v.shape), n) for n, v in state["model"].items()}
+    total = {name: state["model"][name].double() for name in set(owner.values())}
     for path in paths[1:]:
         model = load(path)["model"]
-        if {n: v.shape for n, v in model.items()} != {n: v.shape for n, v in total.items()}:
+        if {name: value.shape for name, value in model.items()} != shapes:
             raise RecipeError(f"{path} and {paths[0]} are not of the same model")
-        for name, value in model.items():
-            total[name] += value.double()
-    state["model"] = {
-        name: (value / len(paths)).to(state["model"][name].dtype) for name, value in total.items()
-    }
+        for name, value in total.items():
+            value += model[name].double()
+    mean = {n: (v / len(paths)).to(state["model"][n].dtype) for n, v in total.items()}
+    state["model"] = {name: mean[owner[name]] for name in shapes}
     state.pop("last_optimizer_state", None)
     state["extra_state"] = {}
     partial = out.with_name(out.name + ".partial")

@@ -20,7 +20,15 @@ from preprocess.binarise import read_dictionary
 from preprocess.bitext import languages
 from preprocess.subword import DICTIONARY
 from train import presets
-from train.checkpoints import LAST, average, best, mend_last, numbered, updates_of
+from train.checkpoints import (
+    LAST,
+    average,
+    best,
+    keep_last,
+    mend_last,
+    numbered,
+    updates_of,
+)
 from train.child import run
 from train.curves import parse_record, plot, read_curves
 from train.data import check_data, check_parent, number_of_pairs
@@ -127,7 +135,8 @@ def train(
     if sampling:
         settings["resample"] = [str(subwords), sampling, seed, str(out / RESAMPLED)]
     ours = {"seed": seed, **_devices(processes, amp)}
-    if options.get("save-interval-updates") or options.get("save_interval_updates"):
+    every = int(options.get("save-interval-updates") or options.get("save_interval_updates") or 0)
+    if every:
         ours |= {"keep-interval-updates": average_last, "no-epoch-checkpoints": True}
     else:
         ours["keep-last-epochs"] = average_last
@@ -148,6 +157,7 @@ def train(
     else:
         (out / UNFINISHED).unlink(missing_ok=True)
         mend_last(out)
+        keep_last(out, every)  # killed between fairseq's copy of it and ours
         for side, language in zip(("encoder", "decoder"), languages(data), strict=True):
             shutil.copyfile(data / f"dict.{language}.txt", out / f"dict.{side}.txt")
         if not (out / TRAINED).exists():  # else it was killed after the last update
@@ -239,7 +249,10 @@ def _run(
     code, signals = run(full, out / LOG, environment, parse_record, _maximum(command_line), watch)
     if signal.SIGINT in signals:
         raise KeyboardInterrupt
-    if code and unfinished(out) is None:
+    if signals and code == -signal.SIGTERM:  # before it listened
+        last = out / LAST
+        write_json(out / UNFINISHED, {"updates": updates_of(last) if last.exists() else 0})
+    elif code and unfinished(out) is None:
         tail = last_run(out / LOG)[-200:]
         if cause := explain(tail, code):
             raise RecipeError(f"{cause} (log: {out / LOG})")

@@ -10,12 +10,13 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
-from train import dev_score, fast, resample, stopping
+from train import attention, dev_score, fast, resample, stopping, together
 
 
 def check_options(arguments: list[str]) -> None:
@@ -32,6 +33,17 @@ def check_options(arguments: list[str]) -> None:
             raise RecipeError(f"fairseq-train has no option {name[2:]}{hint}")
 
 
+def _allow_bfloat16(cli: Any) -> None:
+    """Keep training on the GPU with --bf16, which fairseq believes to be for TPUs alone."""
+    convert = cli.convert_namespace_to_omegaconf
+
+    def on_gpu(arguments: argparse.Namespace) -> Any:
+        arguments.tpu = False
+        return convert(arguments)
+
+    cli.convert_namespace_to_omegaconf = on_gpu
+
+
 def main() -> None:
     """fairseq-train, with what it needs under a current torch, and our additions."""
     die_with_parent()
@@ -44,8 +56,10 @@ def main() -> None:
     torch.set_flush_denormal(True)
     if settings.get("cpu_threads"):
         torch.set_num_threads(settings["cpu_threads"])
-    from fairseq_cli.train import cli_main
+    from fairseq_cli import train as cli
 
+    if torch.cuda.is_available():
+        _allow_bfloat16(cli)
     if "RANK" in os.environ:  # started by torchrun
         sys.argv += [f"--distributed-rank={os.environ['RANK']}",
                      f"--device-id={os.environ['LOCAL_RANK']}"]  # fmt: skip
@@ -59,9 +73,10 @@ def main() -> None:
     except RecipeError as error:
         print(f"error: {error}")
         sys.exit(2)
-    fast.install()
+    for module in (attention, fast, together):
+        module.install()
     stopping.install(Path(settings["out"]))
-    cli_main()
+    cli.cli_main()
     # Where training stops within an epoch, fairseq's reader is still at work in a thread, and one
     # run in four aborts while Python is taken down under it (plain fairseq-train does too).
     atexit._run_exitfuncs()

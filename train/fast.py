@@ -18,6 +18,8 @@ from train.masks import dropout, same_as_torch
 _CHUNK = 1024
 # A million exponentials of 70 together are below the greatest float32.
 _SAFE_EXPONENT = 70.0
+# So many numbers torch draws in the time that it takes to fetch and to store its generator's state.
+_FEW = 30_000
 
 
 class _SmoothedLoss(torch.autograd.Function):
@@ -96,6 +98,8 @@ def install() -> None:
             projection = getattr(getattr(model, "decoder", None), "output_projection", None)
             if not (
                 reduce
+                # On a GPU these matrices take no time, and each small operation some.
+                and not next(model.parameters()).is_cuda
                 and type(projection) is torch.nn.Linear
                 and projection.bias is None
                 and projection.weight.dtype == torch.float32
@@ -129,6 +133,6 @@ def _dropout(self: Any, x: Tensor, inplace: bool = False) -> Tensor:
     """FairseqDropout.forward, with masks that are drawn faster on a CPU."""
     if self.p == 0 or not (self.training or self.apply_during_inference):
         return x
-    if x.device.type == "cpu" and x.numel():
+    if x.device.type == "cpu" and x.numel() > _FEW:
         return dropout(x, self.p, inplace)
     return torch.nn.functional.dropout(x, self.p, True, inplace)

@@ -204,7 +204,7 @@ def train(
         _restore(out)
         (out / UNFINISHED).unlink(missing_ok=True)
         _write_vocabulary(words, out / VOCABULARY)
-        stopped = _run(configuration, out, len(words))
+        stopped = _run(configuration, out, len(words), average_last)
         curves = read_curves(read_lines(out / LOG), parse_record)
         if stopped:
             write_json(out / UNFINISHED, {"updates": max(curves.train, default=0)})
@@ -251,8 +251,10 @@ def _restore(out: Path) -> None:
             shutil.copyfile(safe / name, out / name)
 
 
-def _keep(out: Path) -> None:
-    """Put aside the state that Marian has just saved."""
+def _keep(out: Path, average_last: int) -> None:
+    """Put aside the state that Marian has just saved, and delete models that nothing needs."""
+    for path in _saved(out)[:-average_last]:
+        path.unlink()
     partial, safe, old = out / (SAFE + ".partial"), out / SAFE, out / OLD
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -265,7 +267,7 @@ def _keep(out: Path) -> None:
     partial.rename(safe)
 
 
-def _run(configuration: dict[str, Any], out: Path, words: int) -> bool:
+def _run(configuration: dict[str, Any], out: Path, words: int, average_last: int) -> bool:
     """Run Marian; whether it was told to stop before its end."""
     (out / "marian.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
     environment = {"OMP_NUM_THREADS": "1"}  # its own threads take the cores
@@ -283,7 +285,7 @@ def _run(configuration: dict[str, Any], out: Path, words: int) -> bool:
             saving = True
         elif saving and parsed:
             saving = False
-            _keep(out)
+            _keep(out, average_last)
         return parsed
 
     total = configuration.get("after")
@@ -296,7 +298,7 @@ def _run(configuration: dict[str, Any], out: Path, words: int) -> bool:
         said = [line.partition("Error: ")[2] for line in tail if "Error: " in line] or tail[-1:]
         raise RecipeError(f"Marian ended with exit code {code}: {said[0]} (log: {out / LOG})")
     if saving:
-        _keep(out)
+        _keep(out, average_last)
     if signal.SIGINT in signals:
         raise KeyboardInterrupt
     return not any("Training finished" in line for line in tail)
@@ -305,12 +307,7 @@ def _run(configuration: dict[str, Any], out: Path, words: int) -> bool:
 def _finish(out: Path, configuration: dict[str, Any], curves: Curves, average_last: int) -> None:
     if not curves.train:
         raise RecipeError(f"training ended after no update at all; see {out / LOG}")
-    saved = sorted(
-        (int(match[1]), path)
-        for path in out.glob("model.iter*.npz")
-        if (match := re.fullmatch(r"model\.iter(\d+)\.npz", path.name)) and is_whole(path)
-    )
-    chosen = [path for _, path in saved][-average_last:] or [out / MODEL]
+    chosen = _saved(out)[-average_last:] or [out / MODEL]
     write_json(
         out / "train.json",
         {
@@ -323,6 +320,16 @@ def _finish(out: Path, configuration: dict[str, Any], curves: Curves, average_la
     plot(curves, out / "loss.png")
     average(chosen, out / CHECKPOINT)
     print(f"{max(curves.train):,} updates; averaged the last {len(chosen)} checkpoints")
+
+
+def _saved(out: Path) -> list[Path]:
+    """Whole models of single updates, in the order of training."""
+    found = [
+        (int(match[1]), path)
+        for path in out.glob("model.iter*.npz")
+        if (match := re.fullmatch(r"model\.iter(\d+)\.npz", path.name)) and is_whole(path)
+    ]
+    return [path for _, path in sorted(found)]
 
 
 def average(paths: Sequence[Path], out: Path) -> None:

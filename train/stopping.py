@@ -6,7 +6,6 @@ a better dev loss.
 """
 
 import json
-import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 
 from pipeline.lines import read_lines
 from pipeline.manifest import UNFINISHED, write_json
-from train.checkpoints import LAST
+from train.checkpoints import keep_last
 from train.curves import read_curves
 
 LOG = "fairseq.log"
@@ -54,8 +53,8 @@ def install(out: Path) -> None:
             resumed[0] = True
             _remember_patience(out / LOG, cfg.checkpoint, trainer.get_num_updates(), cli)
         losses, stop = original(cfg, trainer, task, epoch_itr, *arguments)
-        if trainer.is_data_parallel_master:
-            _keep_at_end_of_epoch(cfg.checkpoint, trainer, epoch_itr)
+        if trainer.is_data_parallel_master and epoch_itr.end_of_epoch():
+            keep_last(out, cfg.checkpoint.save_interval_updates)
         if not stop and _asked():
             checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
             stop = True
@@ -64,17 +63,6 @@ def install(out: Path) -> None:
         return losses, stop
 
     cli.validate_and_save = validate_and_save
-
-
-def _keep_at_end_of_epoch(options: Any, trainer: Any, epoch_itr: Any) -> None:
-    """Keep the checkpoint of an interval that ends with an epoch, which fairseq leaves out."""
-    updates, every = trainer.get_num_updates(), options.save_interval_updates
-    if every <= 0 or updates % every or not epoch_itr.end_of_epoch():
-        return
-    out = Path(options.save_dir)
-    partial = out / "kept.partial"
-    shutil.copyfile(out / LAST, partial)
-    partial.rename(out / f"checkpoint_{epoch_itr.epoch}_{updates}.pt")
 
 
 def _remember_patience(log: Path, options: Any, updates: int, cli: Any) -> None:

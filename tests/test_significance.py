@@ -1,0 +1,253 @@
+"""Scores, intervals and p-values are sacreBLEU's own, to the last digit, in many scripts."""
+
+import gzip
+import json
+import random
+import unicodedata
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
+from sacrebleu.significance import PairedTest
+
+from pipeline.errors import RecipeError
+from score.measures import measure
+from score.metrics import score
+from score.statistics import (
+    bootstrap,
+    bootstrap_p_value,
+    confidence,
+    randomisation_p_value,
+    value,
+)
+
+XQUAD = Path(__file__).resolve().parents[2] / "shared" / "data" / "xquad"
+ALPHABETS = {
+    "ca": "aàbcdeéfiïlmnoòrstuç",
+    "yo": "aábdeẹfgijklmnoọrsṣtuwy",
+    "el": "αάβγδεηθικλμνοπρστω",
+    "ru": "абвгдежзийклмнопрсту",
+    "ar": "ابتثجحدرسعفقكلمنهوي",
+    "hi": "कखगचजटडतदनपबमयरलवसह",
+    "zh": "我你他的是在有人这中大来上个国到说们",
+}
+
+
+def text(language: str, lines: int) -> list[str]:
+    """Lines of made-up words, the frequent ones often, with punctuation."""
+    dice = random.Random(language)
+    letters = ALPHABETS[language]
+    words = ["".join(dice.choices(letters, k=dice.randint(1, 7))) for _ in range(60)]
+    space = "" if language == "zh" else " "
+    return [
+        space.join(words[int(60 * dice.random() ** 3)] for _ in range(dice.randint(4, 18)))
+        + dice.choice([".", "!", ", 3.5%"])
+        for _ in range(lines)
+    ]
+
+
+def worse(lines: Sequence[str], share: float, seed: int) -> list[str]:
+    """Some characters left out, lines cut short, and neighbours exchanged."""
+    dice = random.Random(seed)
+    made = ["".join(c for c in line if dice.random() > share) for line in lines]
+    made[3] = ""
+    cut = [line[: len(line) // 2] if dice.random() < share else line for line in made]
+    return [unicodedata.normalize("NFC", line) for line in cut]  # else ours is not sacreBLEU's
+
+
+def equal_to_sacrebleu(language: str, references: Sequence[str]) -> int:
+    """Compare four systems of this text; how many scores and p-values were neither 0 nor 1."""
+    shares = (0.05, 0.052, 0.06, 0.15)
+    systems = [worse(references, share, number) for number, share in enumerate(shares)]
+    tokenizer = "zh" if language == "zh" else "13a"
+    telling = 0
+    for name, theirs in (("BLEU", BLEU(tokenize=tokenizer)), ("chrF", CHRF()),
+                         ("chrF++", CHRF(word_order=2)), ("TER", TER())):  # fmt: skip
+        ours = measure(name, [references], language)
+        counts = [ours.count(lines) for lines in systems]
+        samples = [bootstrap(ours, table, 200) for table in counts]
+        named = [(str(number), lines) for number, lines in enumerate(systems)]
+        for test in ("bs", "ar"):
+            signatures, found = PairedTest(named, {name: theirs}, [references], test, 200)()
+            ((key, signature),) = signatures.items()
+            drawn = {"bs": "bs:200", "ar": "ar:200"}[test] + "|seed:12345|"
+            assert str(signature).replace(drawn, "") == ours.signature
+            for number, result in enumerate(found[key]):
+                assert value(ours, counts[number]) == result.score
+                if test == "bs":
+                    sure = confidence(samples[number])
+                    assert (sure.mean, sure.interval) == (float(result.mean), float(result.ci))
+                if not number:
+                    continue
+                difference = value(ours, counts[number]) - value(ours, counts[0])
+                p_value = (
+                    bootstrap_p_value(difference, samples[number], samples[0])
+                    if test == "bs"
+                    else randomisation_p_value(ours, [counts[number]], [counts[0]], 200)
+                )
+                assert p_value == result.p_value
+                telling += 1 / 201 < p_value < 1
+    return telling
+
+
+@pytest.mark.parametrize("language", ALPHABETS)
+def test_all_is_equal_to_sacrebleu(language: str) -> None:
+    assert equal_to_sacrebleu(language, text(language, 80)) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not XQUAD.exists(), reason="needs XQuAD in ../shared/data")
+@pytest.mark.parametrize("language", ["de", "tr", "ar", "hi", "ru", "vi", "zh"])
+def test_all_is_equal_to_sacrebleu_on_real_text(language: str) -> None:
+    with gzip.open(XQUAD / f"xquad.{language}.json.gz", "rt", encoding="utf-8") as file:
+        data = json.load(file)["data"]
+    questions = [
+        unicodedata.normalize("NFC", " ".join(qa["question"].split()))
+        for article in data
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    ]
+    assert len(questions) == 1190
+    assert equal_to_sacrebleu(language, questions[::4]) > 5
+
+
+def test_several_references_are_those_of_sacrebleu() -> None:
+    first, second = text("ca", 50), worse(text("ca", 50), 0.1, 5)
+    lines = worse(first, 0.1, 9)
+    for name, theirs in (("BLEU", BLEU()), ("chrF", CHRF()), ("TER", TER())):
+        ours = measure(name, [first, second], "ca")
+        assert value(ours, ours.count(lines)) == theirs.corpus_score(lines, [first, second]).score
+        assert ours.signature == str(theirs.get_signature())
+        assert "nrefs:2" in ours.signature
+
+
+def write(path: Path, lines: Sequence[str]) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_seeds_together_by_hand(tmp_path: Path) -> None:
+    """The mean over seeds is compared on the same samples of the test set."""
+    refs = text("ca", 60)
+    systems = {
+        f"{name}-seed{seed}": worse(refs, share, 10 * seed + place)
+        for place, (name, share) in enumerate((("base", 0.08), ("other", 0.07)))
+        for seed in (1, 2)
+    }
+    files = {name: write(tmp_path / name, lines) for name, lines in systems.items()}
+    reference = write(tmp_path / "ref", refs)
+    arguments = (files, reference, tmp_path / "out", "ca")
+    score(*arguments, baseline="base", metrics=["length ratio"])
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    drawn = np.random.default_rng(12345).choice(60, size=(1000, 60))
+    wanted = np.array([len(line) for line in refs])
+    lengths = {name: np.array([len(line.strip()) for line in systems[name]]) for name in systems}
+
+    def ratio(name: str, lines: Any) -> Any:
+        seeds = [lengths[f"{name}-seed{seed}"][lines].sum(-1) for seed in (1, 2)]
+        return 100 * np.mean(seeds, axis=0) / wanted[lines].sum(-1)
+
+    base, other = (ratio(name, drawn) for name in ("base", "other"))
+    differences, every = np.abs(other - base), np.arange(60)
+    real = abs(ratio("other", every) - ratio("base", every))
+    beyond = np.sum(differences - differences.mean() > real)
+    found = written["seeds_together"]["other"]["length ratio"]
+    assert found["p_value"] == pytest.approx((beyond + 1) / 1001, abs=1e-9)
+    assert 0.002 < found["p_value"] < 1
+    assert found["mean"] == pytest.approx(other.mean())
+    assert written["seeds_together"]["base"]["length ratio"]["p_value"] is None
+    score(*arguments, baseline="base", test="randomisation", metrics=["length ratio"])
+    exchanged = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert exchanged["test"] == "randomisation"
+    chosen = np.random.default_rng(12345).integers(2, size=(10_000, 60), dtype=bool)
+    by_line = sum(lengths[f"other-seed{s}"] - lengths[f"base-seed{s}"] for s in (1, 2)) / 2
+    swapped = np.abs(np.where(chosen, -by_line, by_line).sum(1))
+    expected = (np.sum(swapped > abs(by_line.sum())) + 1) / 10_001
+    together = exchanged["seeds_together"]["other"]["length ratio"]["p_value"]
+    assert together == pytest.approx(expected, abs=2e-3)  # ties fall either way by rounding
+
+
+def test_randomisation_needs_as_many_seeds() -> None:
+    table = np.ones((3, 2))
+    with pytest.raises(RecipeError, match="1 seeds against 2; use --test bootstrap"):
+        randomisation_p_value(measure("exact match", [["a"] * 3], "en"), [table], [table, table])
+
+
+def test_the_same_system_is_not_different() -> None:
+    ours = measure("chrF", [text("ca", 30)], "ca")
+    counts = ours.count(worse(text("ca", 30), 0.1, 1))
+    samples = bootstrap(ours, counts, 50)
+    assert bootstrap_p_value(0.0, samples, samples) == 1 / 51  # sacreBLEU's rule: not by chance
+    assert randomisation_p_value(ours, [counts], [counts], 50) == 1 / 51
+
+
+def test_rouge_is_rouge_score_s() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    refs = ["The cat sat on the mat.", "Open the file, then save it!", "No."]
+    hyps = ["A cat sat on a mat.", "Save the file, then open it!", "Yes."]
+    for name in ("ROUGE-1", "ROUGE-2", "ROUGE-L"):
+        kind = name.replace("ROUGE-", "rouge")
+        theirs = mean(
+            RougeScorer([kind]).score(ref, hyp)[kind].fmeasure
+            for ref, hyp in zip(refs, hyps, strict=True)
+        )
+        ours = measure(name, [refs], "en")
+        assert value(ours, ours.count(hyps)) == pytest.approx(100 * theirs, abs=1e-9)
+    # Their own tokeniser sees no word here: ours sees 3 of 4, then 4 of 5 letters.
+    for language, ref, hyp, share in (
+        ("ru", "кот сел на ковёр", "кот лёг на ковёр", 3 / 4),
+        ("zh", "我打开文件", "我打开文档", 4 / 5),
+        ("yo", "ọmọ náà lọ ilé", "ọmọ náà wá ilé", 3 / 4),
+    ):
+        ours = measure("ROUGE-1", [[ref]], language)
+        assert value(ours, ours.count([hyp])) == pytest.approx(100 * share)
+
+
+def test_exact_match_and_length_by_hand() -> None:
+    refs = [["Un gat.", "Dos gats", "tres"], ["un gat.", "Dos", ""]]
+    hyps = ["un gat. ", "Dos gats", "quatre"]
+    exact, length = (measure(name, refs, "ca") for name in ("exact match", "length ratio"))
+    assert value(exact, exact.count(hyps)) == pytest.approx(200 / 3)
+    assert value(length, length.count(hyps)) == pytest.approx(100 * (7 + 8 + 6) / (7 + 8 + 4))
+    one = measure("exact match", refs[:1], "ca")
+    assert value(one, one.count(hyps)) == pytest.approx(100 / 3)
+
+
+def test_what_is_not_installed_is_said() -> None:
+    with pytest.raises(RecipeError, match=r"sacrebleu\[ja\]"):
+        measure("BLEU", [["猫"]], "jpn_Jpan")
+    with pytest.raises(RecipeError, match=r"sacrebleu\[ko\]"):
+        measure("BLEU", [["고양이"]], "ko")
+    with pytest.raises(RecipeError, match="unknown metric 'bleu'; there are BLEU, chrF"):
+        measure("bleu", [["a"]], "en")
+
+
+def test_parts_and_segments(tmp_path: Path) -> None:
+    refs = ["a b c d e", "a b c d e f g", "x y z w v u t", "a"]
+    hyps = ["a b c d e", "a b c d e f g", "x y z w v u", "b"]
+    files = {"m": write(tmp_path / "h", hyps)}
+    labels = write(tmp_path / "domain", ["news", "law", "law", "news"])
+    score(files, write(tmp_path / "r", refs), tmp_path / "out", "en", segments=True,
+          metrics=["BLEU", "exact match"], by=["length", str(labels)])  # fmt: skip
+    parts = json.loads((tmp_path / "out" / "scores.json").read_text())["parts"]
+    assert list(parts["length"]) == ["0–5", "6–10"]
+    assert parts["length"]["0–5"]["scores"]["m"]["exact match"] == 50
+    assert parts[str(labels)]["law"]["lines"] == 2
+    law = BLEU().corpus_score(hyps[1:3], [refs[1:3]]).score
+    assert parts[str(labels)]["law"]["scores"]["m"]["BLEU"] == law
+    segments = (tmp_path / "out" / "segments.tsv").read_text().splitlines()
+    assert segments[0] == "line\tsystem\tBLEU\texact match"
+    assert segments[2] == "2\tm\t100.0000\t100.0000" and len(segments) == 5
+    with zipfile.ZipFile(tmp_path / "out" / "counts.npz") as counts:
+        assert counts.namelist() == ["m/BLEU.npy", "m/exact match.npy"]
+    with pytest.raises(RecipeError, match="2 labels for 4 lines"):
+        short = write(tmp_path / "short", ["a", "b"])
+        score(files, tmp_path / "r", tmp_path / "out", "en", by=[str(short)])

@@ -4,6 +4,7 @@ model/            CTranslate2's model; or
 ensemble/         several models, which fairseq decodes
 subword.model     with subword.json: how text is cut, and its type
 bundle.json       languages, limits, origin
+MODEL_CARD.md     what it is, for people
 training.json     the manifest of the training, where a recipe made it
 """
 

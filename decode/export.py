@@ -11,6 +11,7 @@ import ctranslate2
 import torch
 
 from decode.bundle import DESCRIPTION, ENSEMBLE, MODEL, Description
+from decode.card import CARD, card
 from decode.ensemble import save
 from decode.shortlist import FILE as SHORTLIST
 from decode.shortlist import write_shortlist
@@ -83,10 +84,12 @@ def export(
     codec.save(out)
     if (checkpoint.parent / NAME).exists():
         shutil.copyfile(checkpoint.parent / NAME, out / "training.json")
-    longest = max(len(line.split(" ")) for line in read_lines(subwords / f"train.{src}"))
+    lengths = [len(line.split(" ")) for line in read_lines(subwords / f"train.{src}")]
     digest = " ".join(file_record(one).sha256 for one in checkpoints)
-    description = Description(src, tgt, longest, quantization, digest)
+    description = Description(src, tgt, max(lengths), quantization, digest)
     write_json(out / DESCRIPTION, vars(description))
+    text = card(src, tgt, quantization, len(lengths), checkpoint.parent, subwords)
+    (out / CARD).write_text(text, encoding="utf-8")
     note(out, quantization=quantization, shortlist=shortlist)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
     print(f"{src} to {tgt}, {quantization}, {size:.1f} MB")

@@ -175,13 +175,15 @@ _await() {
     return "$status"
 }
 
-# results ARGUMENTS: at the end of a complete run, print scores, samples, times and what to do next.
+# results ARGUMENTS: at the end of a complete run, print scores, samples, times and what to do
+# next, and write report.html.
 results() {
     [[ $_mode == run ]] && ((_last == 999)) || return 0
-    "$python" -m score.report --exp "$exp" "$@"
     local run=("$0") option bundles=("$exp"/bundle*) scores=("$exp"/score*/scores.json)
     [[ $exp != "$recipe/exp" ]] && run+=(--exp-dir "$exp")
     for option in ${_set[@]+"${_set[@]}"}; do run+=(--set "$option"); done
+    printf '%q ' "${run[@]}" >"$exp/command.txt"
+    "$python" -m score.report --exp "$exp" "$@"
     cat <<END
 
 Next:

@@ -9,6 +9,7 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.manifest import Manifest, note, write_json
 from score.metrics import SEED, mean_and_spread
+from score.tables import aligned
 
 BASELINE = "bitext"
 
@@ -31,26 +32,12 @@ def methods(exp: Path, names: list[str], out: Path) -> None:
     rows = [_row(exp, name) for name in names]
     made = dict.fromkeys(part for name in names for part in _synthetic(exp, name))
     texts = [_text(exp / name) for name in made]
-    lines = [*_table(rows), "", *(_table(texts) if texts else []), "", *_signatures(exp)]
+    lines = [*aligned(rows), "", *(aligned(texts) if texts else []), "", *_signatures(exp)]
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_json(out / "table.json", {"methods": rows, "synthetic": texts})
     note(out, methods=names)
     print("\n".join(lines))
-
-
-def _table(rows: list[dict[str, str]]) -> list[str]:
-    """Aligned lines: the first column to the left, the others to the right."""
-    titles = list(dict.fromkeys(title for row in rows for title in row))
-    cells = [titles, *([row.get(title, "") for title in titles] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
 
 
 def _synthetic(exp: Path, name: str) -> list[str]:

@@ -9,35 +9,40 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from pipeline.manifest import Manifest
-from score.metrics import SEED, mean_and_spread
+from score.compare import with_interval
+from score.experiment import BASELINES, read, systems
+from score.page import page
 from score.paper import FILE as PAPER
 from score.paper import table
+from score.tables import aligned
 
-_NAMES = {"model": "model", "copy": "copy of the source", "memory": "translation memory"}
 _WIDTH = 100
 
 
 def score_table(scores: Path) -> Iterator[str]:
-    """Lines of a table: a row for each system, or group of seeds, then the signatures."""
-    systems = json.loads(scores.read_text(encoding="utf-8"))["systems"]
-    metrics = [score["metric"] for score in next(iter(systems.values()))["scores"]]
-    groups: dict[str, list[list[float]]] = {}
-    for name, system in systems.items():
-        values = [score["value"] for score in system["scores"]]
-        groups.setdefault(SEED.sub("", name), []).append(values)
-    width = 16 if any(len(seeds) > 1 for seeds in groups.values()) else 9
-    yield f"{'':<22}" + "".join(f"{metric:>{width}}" for metric in metrics)
-    for name, seeds in groups.items():
-        cells = "".join(
-            f"{mean_and_spread(values):>{width}}" for values in zip(*seeds, strict=True)
-        )
-        count = f", {len(seeds)} seeds" if len(seeds) > 1 else ""
-        yield f"{_NAMES.get(name, name) + count:<22}{cells}"
+    """Lines of a table: a row for each system, or group of seeds, then what the columns mean."""
+    written = read(scores)
+    rows, marked = [], False
+    for system in systems(scores.parent, scores):
+        name = BASELINES.get(system.name, system.name)
+        count = f", {len(system.seeds)} seeds" if len(system.seeds) > 1 else ""
+        row = {"": name + count}
+        for metric in system.values:
+            p = system.p_values[metric]
+            beyond_chance = p is not None and p < 0.05
+            marked = marked or beyond_chance
+            row[metric] = with_interval(system, metric) + ("*" if beyond_chance else " ")
+        rows.append(row)
+    yield from aligned(rows)
     yield ""
-    for score in next(iter(systems.values()))["scores"]:
+    yield "in brackets: 95 % confidence interval over samples of the test set"
+    if marked:
+        against = BASELINES.get(written["baseline"], written["baseline"])
+        yield f"*: not the {against}'s score by chance (p < 0.05, paired {written['test']})"
+    for score in next(iter(written["systems"].values()))["scores"]:
         yield f"{score['metric']}: {score['signature']}"
-    for name, system in systems.items():
-        yield from (f"warning: {name}: {warning}" for warning in system["warnings"])
+    for name, found in written["systems"].items():
+        yield from (f"warning: {name}: {warning}" for warning in found["warnings"])
 
 
 def samples(source: Path, hypotheses: Path, references: Path, count: int) -> Iterator[str]:
@@ -64,7 +69,7 @@ def stage_times(exp: Path) -> Iterator[str]:
 
 
 def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: int = 5) -> None:
-    """Print scores, sample translations, and the time each stage took.
+    """Print scores, sample translations, and the time each stage took; write report.html.
 
     Example: python -m score.report --exp exp --source exp/clean/test.es
     --hypotheses exp/translate/hypotheses.txt --references exp/clean/test.ca
@@ -84,7 +89,7 @@ def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: i
         print()
         if len(found) > 1:
             print(f"{scores.parent.name.removeprefix('score-')}:")
-        print("\n".join(score_table(scores)))
+        print("\n".join(score_table(scores.parent)))
     papers = [json.loads(path.read_text()) for path in sorted(exp.glob(f"*/{PAPER}"))]
     if papers:
         print()
@@ -92,6 +97,8 @@ def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: i
     print()
     print("\n".join(samples(source, hypotheses, references, count)))
     print("\n".join(stage_times(exp)))
+    print()
+    page(exp, source, references, exp / "report.html")
 
 
 if __name__ == "__main__":

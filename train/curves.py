@@ -1,6 +1,7 @@
 """What fairseq's log says of a training: its records, curves and a plot."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,14 @@ def read_curves(
             else:
                 curves.valid[int(record["valid_num_updates"])] = record
     return Curves(dict(sorted(curves.train.items())), dict(sorted(curves.valid.items())))
+
+
+def parameters(lines: Iterable[str]) -> int | None:
+    """Parameters of the model, shared ones once, as fairseq's log has them."""
+    for line in lines:
+        if found := re.search(r"num. shared model params: ([\d,]+)", line):
+            return int(found[1].replace(",", ""))
+    return None
 
 
 def plot(curves: Curves, path: Path) -> None:

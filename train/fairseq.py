@@ -30,7 +30,7 @@ from train.checkpoints import (
     updates_of,
 )
 from train.child import run
-from train.curves import parse_record, plot, read_curves
+from train.curves import parameters, parse_record, plot, read_curves
 from train.data import check_data, check_parent, number_of_pairs
 from train.fairseq_main import main as fairseq_main
 from train.settings import refuse_changes
@@ -183,6 +183,8 @@ def train(
         average_best=average_best,
         stop_on=stop_on,
         sampling=sampling,
+        parameters=parameters(read_lines(out / LOG)),
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         updates=max(summary.train, default=0),
         dev_perplexity=last[0].get("valid_ppl"),
         target_tokens_per_second=_median_speed(summary.train.values()),

@@ -224,9 +224,18 @@ def train(
         options=options,
         marian=marian,
         average_last=average_last,
+        parameters=_parameters(out / CHECKPOINT),
+        device="CPU",
         updates=max(curves.train, default=0),
+        training_minutes=round(curves.seconds / 60, 2),
         target_tokens_per_second=round(speeds[len(speeds) // 2]) if speeds else None,
     )
+
+
+def _parameters(model: Path) -> int:
+    with np.load(model, allow_pickle=False) as arrays:
+        return sum(arrays[name].size for name in arrays.files
+                   if not name.startswith("special:") and name != "Wpos")  # fmt: skip
 
 
 def _write_vocabulary(words: dict[str, int], path: Path) -> None:

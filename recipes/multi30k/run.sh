@@ -85,10 +85,10 @@ for name in test test2017 testcoco; do
         papers+=("--hypotheses+" "$exp/tokens-$name-$seed/hypotheses.txt")
         systems+=("--systems.model-seed$seed" "$exp/text-$name-$seed/hypotheses.txt")
     done
-    stage 7 "Score $name" --in "$exp/fetch/$name.$tgt" "${texts[@]}" \
+    stage 7 "Score $name" --in "$exp/fetch/$name."{"$src","$tgt"} "${texts[@]}" \
         --out "$exp/score-$name" -- \
         python -m score.metrics --references "$exp/fetch/$name.$tgt" --target-language "$tgt" \
-        "${systems[@]}" --lowercase "$lower" --out "$exp/score-$name"
+        --source "$exp/fetch/$name.$src" --by+ length "${systems[@]}" --lowercase "$lower" --out "$exp/score-$name"
 
     [[ $scale == paper ]] || continue
     stage 7 "Score $name as the paper does" --in "$exp/tokens/$name.$tgt" \

@@ -60,9 +60,10 @@ done
 stage 7 "Translate it by two baselines" --in "$exp/clean" --out "$exp/baselines" -- \
     python -m score.baselines --bitext "$exp/clean" --out "$exp/baselines"
 
-stage 7 "Score" --in "$exp/clean/test.$tgt" "$exp/baselines" "${translations[@]}" \
+stage 7 "Score" --in "$exp/clean/test."{"$src","$tgt"} "$exp/baselines" "${translations[@]}" \
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/clean/test.$tgt" --target-language "$tgt" \
+    --source "$exp/clean/test.$src" --baseline memory --by+ length \
     "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
     --systems.memory "$exp/baselines/memory.txt" --out "$exp/score"
 

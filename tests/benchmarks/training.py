@@ -12,7 +12,6 @@ batches of an update, where fairseq-train goes through both (update-freq 2).
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ import yaml
 
 from pipeline.parallel import cores
 from train.child import ENVIRONMENT
-from train.curves import parse_record
+from train.curves import parameters, parse_record
 from train.fairseq import _devices, arguments
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -69,14 +68,6 @@ def matmul_speed() -> float:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return float(2 * size**3 / median(times))
-
-
-def parameters(log: str) -> int:
-    """Parameters of the model, tied ones once, as fairseq's log has them."""
-    found = re.search(r"num. shared model params: ([\d,]+)", log)
-    if found is None:
-        raise RuntimeError("fairseq's log does not say how many parameters there are")
-    return int(found[1].replace(",", ""))
 
 
 def main() -> None:
@@ -131,7 +122,7 @@ def main() -> None:
         f"losses of {len(differences)} updates: largest relative difference {max(differences):.1e}"
     )
     # A product and a sum for each parameter and token, once forward and twice backward.
-    reached, possible = 6 * parameters(log) * fast, matmul_speed()
+    reached, possible = 6 * (parameters(log.split("\n")) or 0) * fast, matmul_speed()
     print(
         f"{reached / 1e9:.0f} GFLOP/s: {reached / possible:.0%} of what this machine reaches in "
         f"large products of matrices ({possible / 1e9:.0f})"

@@ -1,0 +1,69 @@
+"""MODEL_CARD.md of a bundle (Mitchell et al. 2019): what the model is, from manifests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.languages import find
+from pipeline.manifest import Manifest, owner
+
+CARD = "MODEL_CARD.md"
+
+
+def card(src: str, tgt: str, quantization: str, pairs: int, training: Path, text: Path) -> str:
+    """The card of a model, as Markdown.
+
+    `training` is the directory of its checkpoint, `text` that of its subwords; what no manifest
+    says is left out.
+    """
+    manifest = Manifest.read(training)
+    facts: dict[str, Any] = manifest.facts if manifest else {}
+    source, target = find(src).name, find(tgt).name
+    lines = [
+        f"# {source} to {target}",
+        "",
+        f"Translates {source} (`{src}`) to {target} (`{tgt}`); weights in {quantization}.",
+        "",
+        "    echo '...' | python -m decode.translate --bundle THIS-DIRECTORY",
+        "",
+        "## Training",
+        f"- text: {pairs:,} pairs",
+        *(f"- from {url} (sha256 {digest})" for url, digest in _sources(text)),
+    ]
+    if manifest:
+        lines.append(f"- {manifest.started[:10]}, {manifest.seconds / 60:.1f} minutes on "
+                     f"{manifest.host['cores']} cores ({facts.get('device', 'CPU')})")  # fmt: skip
+    for fact in ("parameters", "updates", "seed", "dev_perplexity", "preset"):
+        if facts.get(fact):
+            number = facts[fact]
+            shown = f"{number:,}" if isinstance(number, int) else str(number)
+            lines.append(f"- {fact.replace('_', ' ')}: {shown}")
+    lines += [f"- {name}: {value}" for name, value in facts.get("options", {}).items()]
+    return "\n".join([
+        *lines,
+        "",
+        "## Evaluation",
+        "Scores on test sets, with signatures and confidence intervals, are in the experiment's",
+        "report.html; the bundle was made before them.",
+        "",
+        "## Limits",
+        "Trained on the text above alone: other domains, registers and spellings are translated",
+        "worse, names and numbers may change, and what the text says of people it may repeat. It",
+        "may be used as the licences of that text allow.",
+        "",
+    ])  # fmt: skip
+
+
+def _sources(path: Path) -> Iterator[tuple[str, str]]:
+    """Address and digest of each raw file that a directory comes from."""
+    waiting, seen = [path], set()
+    while waiting:
+        found = owner(waiting.pop(0).resolve())
+        if found is None or found[0] in seen:
+            continue
+        directory, manifest = found
+        seen.add(directory)
+        yield from (
+            (source["url"], source["sha256"]) for source in manifest.facts.get("sources", [])
+        )
+        waiting += manifest.inputs(directory)

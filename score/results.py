@@ -1,0 +1,78 @@
+"""RESULTS.md of a recipe: what came out, where and by which command, from manifests alone."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.command import command
+from pipeline.errors import RecipeError
+from pipeline.lines import write_lines
+from score.compare import with_interval
+from score.experiment import BASELINES, hosts, read, repeat, stages_of, systems
+from score.metrics import SCORES, mean_and_spread
+from score.paper import FILE as PAPER
+from score.tables import markdown
+
+
+def results(experiments: list[Path], out: Path) -> None:
+    """Write the results of a recipe's experiments as Markdown.
+
+    Example: python -m score.results --experiments+ exp --experiments+ exp-de-en
+    --out recipes/multi30k/RESULTS.md
+
+    Args:
+        experiments: directories of experiments, each of which becomes a section.
+        out: the file; it is written anew.
+
+    """
+    lines = [
+        "# Results",
+        "",
+        "Written by `python -m score.results` from the manifests of the experiments. Scores are",
+        "means over seeds ± standard deviation, in brackets the 95 % confidence interval over",
+        "samples of the test set.",
+    ]
+    for experiment in experiments:
+        lines += ["", *_section(experiment)]
+    write_lines(out, lines)
+    print(f"{out}: {len(experiments)} experiments")
+
+
+def _section(experiment: Path) -> Iterator[str]:
+    scored = sorted(path.parent for path in experiment.glob(f"score*/{SCORES}"))
+    if not scored:
+        raise RecipeError(f"{experiment} has no scores yet; run its recipe to the last stage")
+    manifests = [manifest for _, manifest in stages_of(experiment)]
+    yield f"## {experiment.resolve().name}"
+    yield f"{max(manifest.started for manifest in manifests)[:10]}; " + "; ".join(hosts(manifests))
+    if run := repeat(experiment):
+        yield from ("", f"    {run}")
+    for scores in scored:
+        rows = []
+        for system in systems(experiment, scores):
+            row = {"system": BASELINES.get(system.name, system.name),
+                   "seeds": str(len(system.seeds))}  # fmt: skip
+            row |= {metric: with_interval(system, metric) for metric in system.values}
+            rows.append(row)
+            for training in system.trainings[:1]:
+                row["updates"] = f"{training.facts['updates']:,}"
+                row["minutes"] = f"{training.seconds / 60:.1f}"
+        name = scores.name.removeprefix("score").strip("-") or "test"
+        yield from ("", f"### {name}", *markdown(rows), "")
+        for row in next(iter(read(scores)["systems"].values()))["scores"]:
+            yield f"{row['metric']} `{row['signature']}`  "
+    papers = [json.loads(path.read_text("utf-8")) for path in sorted(experiment.glob(f"*/{PAPER}"))]
+    if papers:
+        yield from ("", f"### As in {papers[0]['source']}", f"{papers[0]['conditions']}", "")
+        yield from markdown([
+            {"test set": paper["name"],
+             "published": f"{paper['published']:.2f}" if paper["published"] else "",
+             "ours": mean_and_spread(paper["scores"]),
+             "seeds": str(len(paper["scores"])),
+             "precisions, brevity, lengths": "; ".join(paper["details"])}
+            for paper in papers
+        ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    command(results)

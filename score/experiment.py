@@ -1,6 +1,7 @@
 """What the manifests of an experiment say about the systems that it scored."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -164,4 +165,5 @@ def hosts(manifests: Iterable[Manifest]) -> list[str]:
 def repeat(experiment: Path) -> str:
     """The command that was run, as the recipe left it."""
     path = experiment / COMMAND
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    # The shell's own quotes, but no more of them than needed.
+    return shlex.join(shlex.split(path.read_text(encoding="utf-8"))) if path.is_file() else ""

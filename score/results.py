@@ -1,6 +1,8 @@
 """RESULTS.md of a recipe: what came out, where and by which command, from manifests alone."""
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,24 +48,29 @@ def _section(experiment: Path) -> Iterator[str]:
     yield f"## {experiment.resolve().name}"
     yield f"{max(manifest.started for manifest in manifests)[:10]}; " + "; ".join(hosts(manifests))
     if run := repeat(experiment):
-        yield from ("", f"    {run}")
+        # Where somebody keeps their data is nobody's business.
+        words = [word if "://" in word else re.sub(r"(^|[=:])/.*/", r"\1.../", word)
+                 for word in shlex.split(run)]  # fmt: skip
+        yield from ("", "    " + shlex.join(words))
+    signatures: dict[str, None] = {}
     for scores in scored:
         rows = []
         for system in systems(experiment, scores):
             row = {"system": BASELINES.get(system.name, system.name),
                    "seeds": str(len(system.seeds))}  # fmt: skip
             row |= {metric: with_interval(system, metric) for metric in system.values}
+            trainings = system.trainings
+            row["updates"] = "; ".join(f"{training.facts['updates']:,}" for training in trainings)
+            row["minutes"] = "; ".join(f"{training.seconds / 60:.1f}" for training in trainings)
             rows.append(row)
-            for training in system.trainings[:1]:
-                row["updates"] = f"{training.facts['updates']:,}"
-                row["minutes"] = f"{training.seconds / 60:.1f}"
         name = scores.name.removeprefix("score").strip("-") or "test"
-        yield from ("", f"### {name}", *markdown(rows), "")
-        for row in next(iter(read(scores)["systems"].values()))["scores"]:
-            yield f"{row['metric']} `{row['signature']}`  "
+        yield from ("", f"### {name}", "", *markdown(rows))
+        for found in next(iter(read(scores)["systems"].values()))["scores"]:
+            signatures[f"{found['metric']} `{found['signature']}`"] = None
+    yield from ("", ", ".join(signatures))
     papers = [json.loads(path.read_text("utf-8")) for path in sorted(experiment.glob(f"*/{PAPER}"))]
     if papers:
-        yield from ("", f"### As in {papers[0]['source']}", f"{papers[0]['conditions']}", "")
+        yield from ("", f"### As in {papers[0]['source']}", "", papers[0]["conditions"], "")
         yield from markdown([
             {"test set": paper["name"],
              "published": f"{paper['published']:.2f}" if paper["published"] else "",

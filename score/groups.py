@@ -1,5 +1,6 @@
-"""Scores of parts of a test set: by length, or by a label that each line has."""
+"""Scores of parts of a test set: by length, rare words, or a label that each line has."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,30 @@ from score.statistics import value
 _LENGTHS = (5, 10, 15, 20, 30, 50)
 
 
-def labels(kind: str, references: Sequence[str]) -> list[str]:
-    """The part that each line belongs to: `length`, or what a file says, line by line.
+# Occurrences in the training text, from.
+_OCCURRENCES = (0, 1, 10, 100, 1000)
 
-    Raises RecipeError if the file has not as many lines.
+
+def labels(
+    kind: str,
+    references: Sequence[str],
+    sources: Sequence[str] | None = None,
+    train: Path | None = None,
+) -> list[str]:
+    """The part that each line belongs to: `length`, `rarest`, or what a file says, line by line.
+
+    `rarest` goes by how often the training text has the rarest word of the source, as words stand
+    between spaces. Raises RecipeError if the file has not as many lines.
     """
     if kind == "length":
-        return [_length(len(line.split())) for line in references]
+        return [_range(len(line.split()), [0, *(end + 1 for end in _LENGTHS)])
+                for line in references]  # fmt: skip
+    if kind == "rarest":
+        if sources is None or train is None:
+            raise RecipeError("--by rarest needs --source, and --train: the text trained on")
+        known = Counter(word for line in read_lines(train) for word in line.split())
+        rarest = (min((known[word] for word in line.split()), default=0) for line in sources)
+        return [_range(count, _OCCURRENCES) for count in rarest]
     found = list(read_lines(Path(kind)))
     if len(found) != len(references):
         raise RecipeError(
@@ -31,13 +49,13 @@ def labels(kind: str, references: Sequence[str]) -> list[str]:
     return found
 
 
-def _length(words: int) -> str:
-    start = 0
-    for end in _LENGTHS:
-        if words <= end:
-            return f"{start}–{end}"
-        start = end + 1
-    return f"{start}–"
+def _range(number: int, starts: Sequence[int]) -> str:
+    """The one of these ranges that a number is in, such as `6–10`."""
+    place = sum(number >= start for start in starts) - 1
+    if place + 1 == len(starts):
+        return f"{starts[place]}–"
+    end = starts[place + 1] - 1
+    return f"{starts[place]}–{end}" if end > starts[place] else str(end)
 
 
 def scored(
@@ -62,4 +80,4 @@ def scored(
 
 def _start(part: str) -> int:
     start = part.partition("–")[0]
-    return int(start) if "–" in part and start.isdecimal() else 0
+    return int(start) if start.isdecimal() else 0

@@ -138,6 +138,7 @@ def score(
     baseline: str | None = None,
     test: Literal["bootstrap", "randomisation"] = "bootstrap",
     by: list[str] | None = None,
+    train: Path | None = None,
     segments: bool = False,
 ) -> None:
     """Score one or more systems on the same references.
@@ -162,8 +163,10 @@ def score(
         baseline: name of the system to compare all others with: p-values in scores.json, of each
             seed against the same seed, and of the means over seeds.
         test: paired bootstrap (Koehn 2004), or approximate randomisation (Riezler & Maxwell 2005).
-        by: score parts of the test set, too: `length` of the reference in words, or a file with a
-            label for each line (its domain, its document).
+        by: score parts of the test set, too: `length` of the reference in words; `rarest`, how
+            often train has the rarest word of the source; or a file with a label for each line
+            (its domain, its document).
+        train: for `rarest`, the source side of the training text.
         segments: write segments.tsv with the scores of each line, too.
 
     """
@@ -229,8 +232,12 @@ def score(
                 }
                 for name, seeds in together.items()
             },
-            "parts": {kind: groups.scored(groups.labels(kind, lines[0]), counts, measures)
-                      for kind in by or []},
+            "parts": {
+                kind: groups.scored(
+                    groups.labels(kind, lines[0], sources, train), counts, measures
+                )
+                for kind in by or []
+            },
         },
     )  # fmt: skip
     if segments:

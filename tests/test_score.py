@@ -94,6 +94,26 @@ def test_subword_markers_left_in_are_refused() -> None:  # F1
     assert check(["what is </s>?"], ["what is </s>?"]) == []
 
 
+def test_what_was_never_restored_is_said() -> None:
+    references = ["El gat dorm, però poc.", "Obre el fitxer.", "Desa-ho tot."] * 4
+    tokenised = [line.replace(",", " ,").replace(".", " .") for line in references]
+    assert check(references, references) == []
+    assert check(tokenised, references) == [
+        "12 hypotheses look tokenised and 0 references: detokenise them"
+    ]
+    assert check(tokenised, tokenised) == []
+    small = [line.lower() for line in references]
+    assert check(small, references) == [
+        "no hypothesis has a capital letter and 12 references have: restore case, or say "
+        "--lowercase true"
+    ]
+    assert check(small, references, lowercase=True) == check(small, small) == []
+    assert check(["我打开文件"], ["我打开了文件"]) == []  # there is no case
+    sources = ["Abra el archivo."] * 12
+    assert check(sources, references, sources) == ["12 hypotheses are the source as it was"]
+    assert check(references, references, references) == []  # names, numbers: as they should be
+
+
 def test_composed_and_decomposed_text_are_equal_and_said() -> None:  # N2
     text = "Ọmọ náà lọ sí ọjà ní àárọ̀"
     composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))

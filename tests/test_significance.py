@@ -248,6 +248,18 @@ def test_parts_and_segments(tmp_path: Path) -> None:
     assert segments[2] == "2\tm\t100.0000\t100.0000" and len(segments) == 5
     with zipfile.ZipFile(tmp_path / "out" / "counts.npz") as counts:
         assert counts.namelist() == ["m/BLEU.npy", "m/exact match.npy"]
+    train = write(tmp_path / "train", ["u v", "u", *["v"] * 9])
+    sources = write(tmp_path / "s", ["u v", "v", "w v", ""])
+    score(files, tmp_path / "r", tmp_path / "out", "en", source=sources, by=["rarest"], train=train,
+          metrics=["exact match"])  # fmt: skip
+    rarest = json.loads((tmp_path / "out" / "scores.json").read_text())["parts"]["rarest"]
+    assert {name: part["lines"] for name, part in rarest.items()} == {
+        "0": 2,  # w is unknown, and a line without words
+        "1–9": 1,  # u comes twice
+        "10–99": 1,  # v ten times
+    }
+    with pytest.raises(RecipeError, match="needs --source, and --train"):
+        score(files, tmp_path / "r", tmp_path / "out", "en", by=["rarest"])
     with pytest.raises(RecipeError, match="2 labels for 4 lines"):
         short = write(tmp_path / "short", ["a", "b"])
         score(files, tmp_path / "r", tmp_path / "out", "en", by=[str(short)])

@@ -11,8 +11,9 @@ from decode.bundle import Bundle, Hypothesis
 from decode.search import Search
 from pipeline.command import command
 from pipeline.errors import RecipeError
+from pipeline.languages import find
 from pipeline.lines import one_line, read_lines, whole_file
-from pipeline.manifest import note
+from pipeline.manifest import note, owner
 from pipeline.parallel import in_blocks, parallel_map
 from pipeline.progress import progress
 from preprocess.monolingual import read_shard
@@ -64,7 +65,14 @@ def backtranslate(
     if (method == "copy") != (bundle is None):
         raise RecipeError("method copy takes no bundle, and every other method needs --bundle")
     if bundle:
-        Bundle.load(bundle, 1)  # a mistake is best found here
+        known = Bundle.load(bundle, 1).description.source_language  # a mistake is best found here
+        made = owner(shard.resolve())
+        language = made[1].facts.get("language", known) if made else known
+        if find(language) != find(known):
+            raise RecipeError(
+                f"{shard} is text in {find(language).name}, and {bundle} translates from "
+                f"{find(known).name}; give the bundle of the other direction"
+            )
     total = sum(1 for _ in read_shard(shard))
     started, counts = time.monotonic(), Counter[str]()
 

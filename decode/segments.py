@@ -37,8 +37,13 @@ def _fitting(line: str, limit: int, codec: Codec, language: str) -> list[list[st
 
 
 def is_loop(line: str) -> bool:
-    """Whether three words come four times in a row somewhere, as in an output that got stuck."""
+    """Whether three words come four times in a row somewhere, as in an output that got stuck.
+
+    In a line without spaces, as in Chinese, three letters.
+    """
     words = line.split()
+    if len(words) == 1:
+        words = list(words[0])
     span = _LOOP_WORDS * _LOOP_TIMES
     return any(
         words[start : start + span] == words[start : start + _LOOP_WORDS] * _LOOP_TIMES

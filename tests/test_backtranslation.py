@@ -179,6 +179,20 @@ def test_each_chunk_draws_numbers_of_its_own(
 
 
 @pytest.mark.slow
+def test_text_in_the_wrong_language_is_refused(finished, tmp_path: Path) -> None:
+    """The toy's bundle translates from Spanish; the shard's stage says what its text is in."""
+    directory = tmp_path / "exp" / "mono-ca"
+    command = [sys.executable, "-m", "pipeline.stage", "2", "Clean", "--exp", tmp_path / "exp",
+               "--out", directory, "--", sys.executable, "-m", "preprocess.monolingual",
+               "--text", f"file:{write_shard(tmp_path / 'mono', 30)}", "--language", "ca",
+               "--bitext", finished.exp / "clean", "--out", directory]  # fmt: skip
+    subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True)
+    (shard,) = directory.glob("shard-*.tsv")
+    with pytest.raises(RecipeError, match=r"is text in Catalan, and .* translates from Spanish"):
+        backtranslate(shard, tmp_path / "out", finished.exp / "bundle-1")
+
+
+@pytest.mark.slow
 def test_round_trips_rank_by_chrf(finished, tmp_path: Path) -> None:
     """Half of the pairs, those that this (bad) model brings closest to what they were."""
     exp = finished.exp

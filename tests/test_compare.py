@@ -12,6 +12,7 @@ from test_significance import text, worse, write
 from pipeline.errors import RecipeError
 from score import drawing
 from score.compare import compare
+from score.gain import gain
 from score.metrics import score
 from score.page import marked
 from score.results import results
@@ -110,6 +111,22 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
         compare([tmp_path / "d"])
     with pytest.raises(RecipeError, match="has no scores yet"):
         results([tmp_path], tmp_path / "RESULTS.md")
+
+
+def test_a_round_must_gain_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("old", 20.0), ("new", 20.5)):
+        rows = [{"metric": "BLEU", "value": 99.0}, {"metric": "chrF", "value": value}]
+        systems = {"a-seed1": {"scores": rows}, "a-seed2": {"scores": rows}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "scores.json").write_text(
+            json.dumps({"systems": systems, "seeds_together": {}})
+        )
+    for least, code in ((0.5, False), (0.51, True)):
+        with pytest.raises(SystemExit) as ended:
+            gain(tmp_path / "new", tmp_path / "old", least)
+        assert bool(ended.value.code) is code
+    said = capsys.readouterr().out
+    assert "dev chrF 20.00 before this round, 20.50 after it: it goes on" in said
 
 
 def test_marked_by_hand() -> None:

@@ -47,7 +47,8 @@ def test_cuts_are_at_sentence_ends(codec: Codec) -> None:
 @pytest.mark.parametrize(
     ("line", "loop"),
     [("a b c a b c a b c a b c", True), ("x a b c a b c a b c a b c y", True),
-     ("a a a a a a a a a a a a", True), ("a b c a b c a b c", False), ("", False)],
+     ("a a a a a a a a a a a a", True), ("a b c a b c a b c", False), ("", False),
+     ("我们说我们说我们说我们说", True), ("我们说我们说你们说我们说", False), ("hahaha", False)],
 )  # fmt: skip
 def test_loops(line: str, loop: bool) -> None:
     assert is_loop(line) is loop

@@ -195,16 +195,7 @@ done
 # improves NAME BEFORE: whether the model is better on dev than the one before, by at least $gain.
 improves() {
     [[ -f $exp/score-dev-$1/scores.json && -f $exp/score-dev-$2/scores.json ]] || return 0
-    "$python" - "$exp/score-dev-$1/scores.json" "$exp/score-dev-$2/scores.json" "$gain" <<'PYTHON'
-import json, statistics, sys
-def chrf(path):
-    systems = json.load(open(path))["systems"].values()
-    return statistics.mean(s["value"] for system in systems for s in system["scores"] if s["metric"] == "chrF")
-new, old = map(chrf, sys.argv[1:3])
-better = new - old >= float(sys.argv[3])
-print(f"    dev chrF {old:.2f} before this round, {new:.2f} after it: it {'goes on' if better else 'ends here'}", file=sys.stderr)
-sys.exit(not better)
-PYTHON
+    "$python" -m score.gain --new "$exp/score-dev-$1" --old "$exp/score-dev-$2" --least "$gain"
 }
 
 if [[ " $methods " == *" iterative "* ]]; then

@@ -175,15 +175,25 @@ _await() {
     return "$status"
 }
 
-# results ARGUMENTS: at the end of a complete run, print scores, samples, times and what to do
-# next, and write report.html.
-results() {
+# page --source FILE --references FILE: at the end of a complete run, write report.html.
+page() {
     [[ $_mode == run ]] && ((_last == 999)) || return 0
-    local run=("$0") option bundles=("$exp"/bundle*) scores=("$exp"/score*/scores.json)
+    local option
+    run=("$0")
     [[ $exp != "$recipe/exp" ]] && run+=(--exp-dir "$exp")
     for option in ${_set[@]+"${_set[@]}"}; do run+=(--set "$option"); done
-    printf '%q ' "${run[@]}" >"$exp/command.txt"
+    "$python" -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' "${run[@]}" >"$exp/command.txt"
+    "$python" -m score.page --exp "$exp" --out "$exp/report.html" "$@"
+}
+
+# results --source FILE --references FILE --hypotheses FILE: at the end of a complete run, print
+# scores, samples, times and what to do next, and write report.html.
+results() {
+    [[ $_mode == run ]] && ((_last == 999)) || return 0
+    local run bundles=("$exp"/bundle*) scores=("$exp"/score*/scores.json)
     "$python" -m score.report --exp "$exp" "$@"
+    echo
+    page "${@:1:4}"
     cat <<END
 
 Next:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import write_lines
-from score.experiment import BASELINES, System, read, scored, systems
+from score.experiment import BASELINES, System, read, scored, signatures, systems
 from score.metrics import mean_and_spread
 from score.statistics import bootstrap_p_value
 from score.tables import FORMS, Row
@@ -42,32 +42,32 @@ def compare(
     """
     found: dict[str, System] = {}
     written: dict[str, dict[str, Any]] = {}
-    for experiment in experiments:
-        scores = scored(experiment, test_set)
-        _refuse_others(experiment, read(scores), written)
-        written[str(experiment)] = read(scores)
-        for system in systems(experiment.resolve(), scores):
-            if system.name in BASELINES:
-                found.setdefault(BASELINES[system.name], system)
-                continue
-            name = system.experiment.name
-            found[name if system.name == "model" else f"{name} {system.name}"] = system
+    paths = [path.resolve() for path in experiments]
+    for path in paths:
+        scores = scored(path, test_set)
+        new = read(scores)
+        _refuse_others(path, new, written)
+        written[str(path)] = new
+        # Many have the same name: exp.
+        alone = sum(other.name == path.name for other in paths) == 1
+        experiment = path.name if alone else f"{path.parent.name}/{path.name}"
+        for system in systems(scores):
+            same = found.get(system.title)
+            if system.name in BASELINES and (same is None or same.values == system.values):
+                found[system.title] = same or system
+            elif system.name == "model":
+                found[experiment] = system
+            else:
+                found[f"{experiment} {system.title}"] = system
     if baseline and baseline not in found:
         raise RecipeError(f"there is no row {baseline!r} to compare with: {', '.join(found)}")
     first = next(iter(written.values()))
-    language = first["target_language"]
-    rows = [
-        _row(name, system, found.get(baseline or "", system), language)
-        for name, system in found.items()
-    ]
+    against = found[baseline] if baseline else None
+    rows = [_row(name, system, against, first["target_language"]) for name, system in found.items()]
     lines = FORMS[form](rows)
-    signatures = [
-        f"{row['metric']}: {row['signature']}"
-        for row in next(iter(first["systems"].values()))["scores"]
-    ]
-    mark = {"latex": "% ", "csv": ""}.get(form, "")
     if form != "csv":
-        lines += ["", *(mark + text for text in signatures)]
+        mark = "% " if form == "latex" else ""
+        lines += ["", *(f"{mark}{name}: {text}" for name, text in signatures(first).items())]
     if out:
         write_lines(out, lines)
     print("\n".join(lines))
@@ -82,13 +82,7 @@ def _refuse_others(experiment: Path, new: dict[str, Any], known: dict[str, dict[
                     f"{experiment} and {other} have different {name}, so that their scores do not "
                     "belong in one table"
                 )
-        ours, theirs = (
-            {
-                row["metric"]: row["signature"]
-                for row in next(iter(one["systems"].values()))["scores"]
-            }
-            for one in (new, old)
-        )
+        ours, theirs = signatures(new), signatures(old)
         for metric in ours.keys() & theirs.keys():
             if ours[metric] != theirs[metric]:
                 raise RecipeError(
@@ -103,23 +97,23 @@ def with_interval(system: System, metric: str) -> str:
     return f"{mean_and_spread(system.values[metric])} [{low:.1f}, {high:.1f}]"
 
 
-def _row(name: str, system: System, baseline: System, language: str) -> Row:
+def _row(name: str, system: System, baseline: System | None, language: str) -> Row:
     row = {"system": name, "seeds": str(len(system.seeds))}
     for metric, values in system.values.items():
         row[metric] = with_interval(system, metric)
-        if baseline is not system and metric in baseline.values:
+        if baseline and baseline is not system and metric in baseline.values:
             difference = mean(values) - mean(baseline.values[metric])
             samples = [each.samples(metric, language) for each in (system, baseline)]
             p = bootstrap_p_value(difference, *samples)
             row[f"p {metric}"] = f"{p:.3f}"
     if system.pairs:
         row["pairs"] = f"{system.pairs:,}"
-    for title, fact in (("minutes", "training_minutes"), ("parameters", "parameters")):
-        numbers = [m.facts[fact] for m in system.trainings if m.facts.get(fact)]
-        if numbers:
-            spread = f" ±{stdev(numbers):.1f}" if fact != "parameters" and len(numbers) > 1 else ""
-            row[title] = (f"{mean(numbers):,.0f}" if fact == "parameters"
-                          else f"{mean(numbers):.1f}{spread}")  # fmt: skip
+    if minutes := system.minutes():
+        spread = f" ±{stdev(minutes):.1f}" if len(minutes) > 1 else ""
+        row["minutes"] = f"{mean(minutes):.1f}{spread}"
+    parameters = {manifest.facts.get("parameters") for manifest in system.manifests}
+    if len(parameters) == 1 and (number := parameters.pop()):
+        row["parameters"] = f"{number:,}"
     return row
 
 

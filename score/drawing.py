@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from math import ceil, log10
+from math import ceil, isfinite, log10
 
 Points = Sequence[tuple[float, float]]
 
@@ -11,6 +11,7 @@ _WIDTH, _HEIGHT, _LEFT, _BELOW, _ABOVE = 640, 280, 52, 40, 12
 
 def curves(lines: Mapping[str, Points], across: str, up: str) -> str:
     """A plot with a line for each name; the page gives .line0, .line1 … their colours."""
+    lines = {name: [(x, y) for x, y in line if isfinite(y)] for name, line in lines.items()}
     points = [point for line in lines.values() for point in line]
     if not points:
         return ""

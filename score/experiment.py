@@ -4,21 +4,20 @@ import json
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import RecipeError
-from pipeline.manifest import Manifest, owner
+from pipeline.manifest import REPOSITORY, Manifest, owner
 from score.measures import Counts, measure
 from score.metrics import COUNTS, SCORES, seeds_of
 from score.statistics import Samples, bootstrap
 
 # Left by recipes/stages.sh.
 COMMAND = "command.txt"
-# Systems that no training made, in every experiment alike.
+# Systems that no training made.
 BASELINES = {"copy": "copy of the source", "memory": "translation memory"}
 
 
@@ -28,31 +27,75 @@ class System:
 
     `values` has a list over seeds for each metric; `intervals` the 95 % confidence interval of
     their mean over samples of the test set, and `p_values` that of its difference from the
-    baseline that it was scored with. `trainings` has the manifest of each seed, as far as there is
-    one, found in `training_directories`; `pairs` is the number that they were trained on.
+    baseline that it was scored with. `hypotheses` and `trainings` (the directory) are None for a
+    seed of which no manifest says where it comes from.
     """
 
-    experiment: Path
     name: str
     seeds: list[str]
     values: dict[str, list[float]]
     intervals: dict[str, tuple[float, float]]
     p_values: dict[str, float | None]
-    training_directories: list[Path]
-    trainings: list[Manifest]
-    pairs: int | None
+    hypotheses: list[Path | None]
+    trainings: list[Path | None]
     scores: Path
 
+    @property
+    def title(self) -> str:
+        """What readers know it by."""
+        return BASELINES.get(self.name, self.name)
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """Of the trainings that are known."""
+        found = (Manifest.read(path) for path in self.trainings if path)
+        return [manifest for manifest in found if manifest]
+
+    @property
+    def pairs(self) -> int | None:
+        """The number of pairs that the first seed was trained on."""
+        for path, manifest in zip(filter(None, self.trainings), self.manifests, strict=False):
+            for source in manifest.inputs(path):
+                found = owner(source)
+                sets = found[1].facts.get("sets", {}) if found else {}
+                for name, facts in sets.items():
+                    if name.startswith("train."):
+                        return int(facts["sentences"])
+        return None
+
+    def minutes(self) -> list[float]:
+        """Of each training, interruptions left out."""
+        return [manifest.facts.get("training_minutes") or manifest.seconds / 60
+                for manifest in self.manifests]  # fmt: skip
+
     def counts(self, metric: str) -> list[Counts]:
-        """What was counted in each line, for each seed."""
-        with np.load(self.scores / COUNTS, allow_pickle=False) as tables:
-            return [tables[f"{seed}/{metric}"] for seed in self.seeds]
+        """What was counted in each line, for each seed; RecipeError if that was not kept."""
+        try:
+            with np.load(self.scores / COUNTS, allow_pickle=False) as tables:
+                return [tables[f"{seed}/{metric}"] for seed in self.seeds]
+        except (OSError, KeyError, ValueError) as error:
+            raise RecipeError(
+                f"{self.scores / COUNTS} has not what was counted for {metric}; score again"
+            ) from error
 
     def samples(self, metric: str, target_language: str) -> Samples:
         """Means over the seeds of scores on samples of the test set."""
         made = measure(metric, [[]], target_language)
         drawn = [bootstrap(made, counts) for counts in self.counts(metric)]
         return np.asarray(np.mean(drawn, axis=0))
+
+
+def all_scores(experiment: Path) -> list[Path]:
+    """Directories of all scores of an experiment, those of test first; RecipeError if none."""
+    found = [path.parent for path in experiment.glob(f"score*/{SCORES}")]
+    if not found:
+        raise RecipeError(f"{experiment} has no scores yet; run its recipe to the last stage")
+    return sorted(found, key=lambda path: (set_of(path) != "test", path.name))
+
+
+def set_of(scores: Path) -> str:
+    """The name of the test set that these scores are of."""
+    return scores.name.removeprefix("score").strip("-") or "test"
 
 
 def scored(experiment: Path, test_set: str) -> Path:
@@ -67,14 +110,30 @@ def scored(experiment: Path, test_set: str) -> Path:
 
 
 def read(scores: Path) -> dict[str, Any]:
-    """What score.metrics wrote; RecipeError if that was another version of it."""
-    written: dict[str, Any] = json.loads((scores / SCORES).read_text(encoding="utf-8"))
+    """What score.metrics wrote; RecipeError if it cannot be read, or is of another version."""
+    path = scores / SCORES
+    try:
+        written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path} cannot be read ({error}); score again") from error
     if "seeds_together" not in written:
-        raise RecipeError(f"{scores / SCORES} is of an older version; run the recipe's last stage")
+        raise RecipeError(f"{path} is of an older version; run the recipe's last stage")
     return written
 
 
-def systems(experiment: Path, scores: Path) -> list[System]:
+def signatures(written: dict[str, Any]) -> dict[str, str]:
+    """The signature of each metric."""
+    rows = next(iter(written["systems"].values()))["scores"]
+    return {row["metric"]: row["signature"] for row in rows}
+
+
+def warnings(written: dict[str, Any]) -> list[str]:
+    """What makes scores doubtful, with the system's name."""
+    return [f"warning: {name}: {warning}" for name, system in written["systems"].items()
+            for warning in system["warnings"]]  # fmt: skip
+
+
+def systems(scores: Path) -> list[System]:
     """All systems of these scores, each with its seeds."""
     result, manifest = read(scores), Manifest.read(scores)
     written, found = result["systems"], []
@@ -85,69 +144,67 @@ def systems(experiment: Path, scores: Path) -> list[System]:
                 values.setdefault(row["metric"], []).append(row["value"])
         one = {row["metric"]: row for row in written[seeds[0]]["scores"]}
         sure = result["seeds_together"].get(name, one)
-        intervals = {metric: (row["mean"] - row["interval"], row["mean"] + row["interval"])
-                     for metric, row in sure.items()}  # fmt: skip
-        p_values = {metric: row["p_value"] for metric, row in sure.items()}
-        trainings = [
-            training
-            for seed in seeds
-            if manifest and (training := _training(_file(manifest, scores, seed)))
-        ]
-        pairs = _pairs(*trainings[0]) if trainings else None
+        files = [_hypotheses(manifest, scores, seed) if manifest else None for seed in seeds]
         found.append(
-            System(experiment, name, seeds, values, intervals, p_values,
-                   [path for path, _ in trainings], [training for _, training in trainings], pairs,
-                   scores)
+            System(
+                name,
+                seeds,
+                values,
+                {metric: (row["mean"] - row["interval"], row["mean"] + row["interval"])
+                 for metric, row in sure.items()},
+                {metric: row["p_value"] for metric, row in sure.items()},
+                files,
+                [maker(path, "train.") for path in files],
+                scores,
+            )
         )  # fmt: skip
     return found
 
 
-def hypotheses(system: System) -> list[Path]:
-    """The files that were scored, one for each seed; RecipeError without the stage's manifest."""
-    manifest = Manifest.read(system.scores)
-    if manifest is None:
-        raise RecipeError(f"{system.scores} was not made by a recipe: it has no manifest.json")
-    return [_file(manifest, system.scores, seed) for seed in system.seeds]
-
-
-def _file(manifest: Manifest, scores: Path, seed: str) -> Path:
+def _hypotheses(manifest: Manifest, scores: Path, seed: str) -> Path | None:
     """The file that was scored under this name."""
+    option = f"--systems.{seed}"
     words = manifest.key["command"]
-    exp = str((scores / manifest.exp).resolve())
-    for option, name in pairwise(words):
-        if option == f"--systems.{seed}":
-            return Path(name.replace("{exp}", exp))
-    return scores / "nothing"
+    for place, word in enumerate(words):
+        if word == option:
+            return _path(words[place + 1], manifest, scores)
+        if word.startswith(option + "="):
+            return _path(word.partition("=")[2], manifest, scores)
+    return None
 
 
-def _training(path: Path) -> tuple[Path, Manifest] | None:
-    """Directory and manifest of the training that a file comes from, the nearest if several."""
-    waiting, seen = [path], set()
+def _path(name: str, manifest: Manifest, directory: Path) -> Path:
+    exp = (directory / manifest.exp).resolve()
+    return Path(name.replace("{exp}", str(exp)).replace("{repo}", str(REPOSITORY)))
+
+
+def maker(path: Path | None, module: str) -> Path | None:
+    """The nearest stage directory, on the way back from a file, that such a module made.
+
+    `module` is the beginning of a name, such as `train.`.
+    """
+    waiting, seen = [path] if path else [], set()
     while waiting:
         found = owner(waiting.pop(0))
         if found is None or found[0] in seen:
             continue
         directory, manifest = found
         seen.add(directory)
-        if any(word.startswith("train.") for word in manifest.key["command"]):
-            return directory, manifest
+        if any(word.startswith(module) for word in manifest.key["command"]):
+            return directory
         waiting += manifest.inputs(directory)
     return None
 
 
-def _pairs(directory: Path, training: Manifest) -> int | None:
-    for path in training.inputs(directory):
-        found = owner(path)
-        if found and "sets" in found[1].facts:
-            sets = found[1].facts["sets"]
-            return next((s["sentences"] for n, s in sets.items() if n.startswith("train.")), None)
-    return None
-
-
 def stages_of(experiment: Path) -> list[tuple[Path, Manifest]]:
-    """Directory and manifest of each stage that is done, in the order of the recipe."""
+    """Directory and manifest of each stage that is done, in the order of the recipe.
+
+    Raises RecipeError if there is none.
+    """
     found = [(p.parent, Manifest.read(p.parent)) for p in experiment.glob("*/manifest.json")]
     done = [(path, manifest) for path, manifest in found if manifest]
+    if not done:
+        raise RecipeError(f"{experiment} was not made by a recipe: no stage left a manifest there")
     return sorted(done, key=lambda item: (int(item[1].stage), item[1].started))
 
 
@@ -162,8 +219,7 @@ def hosts(manifests: Iterable[Manifest]) -> list[str]:
     return sorted(found)
 
 
-def repeat(experiment: Path) -> str:
-    """The command that was run, as the recipe left it."""
+def repeat(experiment: Path) -> list[str]:
+    """The command that was run, word by word, as the recipe left it; empty if it did not."""
     path = experiment / COMMAND
-    # The shell's own quotes, but no more of them than needed.
-    return shlex.join(shlex.split(path.read_text(encoding="utf-8"))) if path.is_file() else ""
+    return shlex.split(path.read_text(encoding="utf-8")) if path.is_file() else []

@@ -4,8 +4,10 @@ All are made of counts that can be added up over lines, so that the score of any
 set, or of a sample of it, comes from the same table (`score.statistics`).
 """
 
+import copy
 import unicodedata
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +25,6 @@ Counts = NDArray[np.float64]
 STANDARD = ("BLEU", "chrF", "TER")
 ALL = ("BLEU", "chrF", "chrF++", "TER", "spBLEU", "ROUGE-1", "ROUGE-2", "ROUGE-L", "exact match",
        "length ratio")  # fmt: skip
-LOWER_IS_BETTER = ("TER",)
 
 
 class Measure(Protocol):
@@ -36,6 +37,9 @@ class Measure(Protocol):
 
     def score(self, sums: Counts) -> float:
         """The score of counts that were added up, from 0 to 100 (TER: from 0)."""
+
+    def score_line(self, counts: Counts) -> float:
+        """The score of a single line."""
 
 
 def measure(
@@ -101,7 +105,15 @@ class _SacreBLEU:
         return np.array(found, dtype=np.float64)
 
     def score(self, sums: Any) -> float:
+        # In the precision of the sums, as sacreBLEU has it.
         return self._metric._compute_score_from_stats(sums).score  # type: ignore[no-any-return]
+
+    def score_line(self, counts: Any) -> float:
+        """As sacreBLEU's sentence_bleu: without n-grams that a short line cannot have."""
+        metric = copy.copy(self._metric)
+        if isinstance(metric, BLEU):
+            metric.effective_order = True
+        return float(metric._compute_score_from_stats(counts.astype(np.int64)).score)
 
 
 class _Rouge:
@@ -123,7 +135,10 @@ class _Rouge:
         self._scorer = RougeScorer([self._kind], tokenizer=self._words)
         self._references = list(zip(*references, strict=True))
         words = "words" if language.has_spaces else "letters"
-        self.signature = f"nrefs:{len(references)}|case:lc|tok:{words}|avg:lines|rouge-score:0.1.2"
+        library = version("rouge-score")
+        self.signature = (
+            f"nrefs:{len(references)}|case:lc|tok:{words}|avg:lines|rouge-score:{library}"
+        )
 
     def count(self, hypotheses: Sequence[str]) -> Counts:
         best = [
@@ -134,6 +149,8 @@ class _Rouge:
 
     def score(self, sums: Counts) -> float:
         return 100 * float(sums[0]) / float(sums[1])
+
+    score_line = score
 
 
 class _Words:
@@ -167,6 +184,8 @@ class _ExactMatch:
     def score(self, sums: Counts) -> float:
         return 100 * float(sums[0]) / float(sums[1])
 
+    score_line = score
+
 
 class _LengthRatio:
     """Characters of the hypotheses as a percentage of those of the (first) reference."""
@@ -181,3 +200,5 @@ class _LengthRatio:
 
     def score(self, sums: Counts) -> float:
         return 100 * float(sums[0]) / float(sums[1]) if sums[1] else 0.0
+
+    score_line = score

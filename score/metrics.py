@@ -101,7 +101,7 @@ def check(
             f"no hypothesis has a capital letter and {capitals:,} references have: restore case, "
             "or say --lowercase true"
         )
-    if sources is not None:
+    if sources is not None and list(hypotheses) != list(sources):  # else they are meant to be
         pairs = zip(sources, hypotheses, references, strict=True)
         copied = sum(source == line != reference for source, line, reference in pairs)
         if copied > enough:
@@ -167,7 +167,8 @@ def score(
             often train has the rarest word of the source; or a file with a label for each line
             (its domain, its document).
         train: for `rarest`, the source side of the training text.
-        segments: write segments.tsv with the scores of each line, too.
+        segments: write segments.tsv with the scores of each line, too (of BLEU, sacreBLEU's
+            sentence BLEU: eff:yes).
 
     """
     names = metrics or list(STANDARD)
@@ -187,6 +188,7 @@ def score(
         for warning in warnings[name]:
             print(f"warning: {path}: {warning}")
     measures = {name: measure(name, lines, target_language, lowercase) for name in names}
+    labels = {kind: groups.labels(kind, lines[0], sources, train) for kind in by or []}
 
     def measured(task: tuple[str, str]) -> tuple[Counts, Samples]:
         system, name = task
@@ -198,7 +200,7 @@ def score(
     counts = {task: table for task, (table, _) in found.items()}
     samples = {task: drawn for task, (_, drawn) in found.items()}
 
-    together = {name: seeds for name, seeds in seeds_of(systems).items() if len(seeds) > 1}
+    together = seeds_of(systems)
     p_values = _p_values(baseline, test, measures, counts, samples) if baseline else {}
 
     result: dict[str, Any] = {}
@@ -233,10 +235,7 @@ def score(
                 for name, seeds in together.items()
             },
             "parts": {
-                kind: groups.scored(
-                    groups.labels(kind, lines[0], sources, train), counts, measures
-                )
-                for kind in by or []
+                kind: groups.scored(parts, counts, measures) for kind, parts in labels.items()
             },
         },
     )  # fmt: skip
@@ -257,15 +256,18 @@ def _p_values(
     groups = seeds_of(systems)
     pairs = {name: ([name], [against]) for name in systems
              if (against := _baseline(name, baseline, systems))}  # fmt: skip
+    base = groups.get(baseline, [baseline])
     for name, seeds in groups.items():
-        if len(seeds) > 1 and name != baseline:
-            pairs[name] = (seeds, groups.get(baseline, [baseline]))
+        if name != baseline and baseline not in seeds:
+            pairs[name] = (seeds, base)
 
     def compared(task: tuple[str, str]) -> float:
         system, name = task
         sides = pairs[system]
         if test == "randomisation":
             ours, theirs = ([counts[seed, name] for seed in side] for side in sides)
+            if 1 in (len(ours), len(theirs)):  # as the copy of the source, which has no seeds
+                ours, theirs = ours * len(theirs), theirs * len(ours)
             return randomisation_p_value(measures[name], ours, theirs)
         ours_value, theirs_value = (
             mean(value(measures[name], counts[seed, name]) for seed in side) for side in sides
@@ -301,19 +303,25 @@ def _segments(
     yield "\t".join(["line", "system", *names])
     for line in range(len(next(iter(counts.values())))):
         for system in systems:
-            values = [value(measures[n], counts[system, n][line : line + 1]) for n in names]
+            values = [measures[n].score_line(counts[system, n][line]) for n in names]
             yield "\t".join([str(line + 1), system, *(f"{number:.4f}" for number in values)])
 
 
 def _baseline(name: str, baseline: str, systems: Iterable[str]) -> str | None:
-    """The system to compare with: the baseline's of the same seed; None for the baseline."""
+    """The system to compare with: the baseline's of the same seed.
+
+    None for the baseline itself, and where it has seeds, but not this one. Raises RecipeError if
+    there is no baseline at all.
+    """
     system, seed = SEED.sub("", name), SEED.search(name)
     if system == baseline or name == baseline:
         return None
     for candidate in (f"{baseline}{seed[0]}" if seed else baseline, baseline):
         if candidate in systems:
             return candidate
-    raise RecipeError(f"there is no system {baseline} to compare {name} with")
+    if baseline not in seeds_of(systems):
+        raise RecipeError(f"there is no system {baseline} to compare {name} with")
+    return None
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 import difflib
 import importlib.resources
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -15,23 +17,26 @@ from decode.attention import attention
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines, write_lines
-from pipeline.manifest import Manifest, chain
+from pipeline.manifest import Manifest, chain, file_record
 from score import drawing
 from score.compare import with_interval
 from score.experiment import (
     BASELINES,
     System,
+    all_scores,
     hosts,
-    hypotheses,
+    maker,
     read,
     repeat,
+    set_of,
+    signatures,
     stages_of,
     systems,
+    warnings,
 )
 from score.measures import measure
 from score.metrics import SCORES
 from score.paper import FILE as PAPER
-from score.statistics import value
 
 _EXAMPLES = 8
 # A dev loss that rose by so much since its best is overfitting, and said.
@@ -40,7 +45,7 @@ _ROSE = 0.02
 
 @dataclass
 class Example:
-    """A line of the test set; `score` is chrF of the line, or its difference from a baseline's."""
+    """A line of the test set; `score` is its own, or the difference from a baseline's."""
 
     line: int
     source: str
@@ -63,69 +68,83 @@ def page(exp: Path, source: Path, references: Path, out: Path) -> None:
         out: the page.
 
     """
-    found = sorted(path.parent for path in exp.glob(f"score*/{SCORES}"))
-    found = [path for path in found if not path.name.startswith("score-dev")]
-    if not found:
-        raise RecipeError(f"{exp} has no score/{SCORES} yet; run the recipe to its last stage")
-    first = next((path for path in found if path.name in ("score", "score-test")), found[0])
-    main = next(system for system in systems(exp, first) if system.name not in BASELINES)
+    found = all_scores(exp)
+    wanted = file_record(references).sha256
+    first = next((path for path in found if wanted in read(path)["references"]), None)
+    if first is None:
+        raise RecipeError(
+            f"no scores in {exp} are of {references}; give the references of its test set"
+        )
+    main, base = _main(first)
+    lines = _Lines(main, base, source, references)
     stages = stages_of(exp)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
     text = environment.from_string(template).render(
         name=exp.resolve().name,
-        run=repeat(exp),
+        run=shlex.join(repeat(exp)),
         date=max(manifest.started for _, manifest in stages)[:10],
         hosts=hosts([manifest for _, manifest in stages]),
-        verdicts=[*_verdicts(exp, first), *_fitted(main)],
-        scores=[(path.name.removeprefix("score").strip("-") or "test", *_score_rows(exp, path))
-                for path in found],
+        verdicts=[*_verdicts(first, base), *_fitted(main)],
+        scores=[(set_of(path), *_score_rows(path)) for path in found],
         papers=[json.loads(path.read_text("utf-8")) for path in sorted(exp.glob(f"*/{PAPER}"))],
         dropped=list(_dropped(stages)),
         curves=list(_curves(main)),
         parts=read(first)["parts"].get("length", {}),
+        metric="BLEU" if "BLEU" in main.values else next(iter(main.values)),
         main=main.seeds[0],
-        examples=_examples(main, source, references),
-        compared=_compared(exp, first, main, source, references),
-        attention=_attention(exp, source),
+        by=lines.metric,
+        examples=lines.examples(),
+        other=base.title if base else "",
+        compared=lines.compared() if base else {},
+        attention=_attention(main, source),
         stages=[(m.stage, m.title, f"{m.seconds:,.1f}", f"{m.peak_memory_bytes / 2**20:,.0f}",
                  m.damage(path) or "as it was made") for path, m in stages],
         settings=_settings(main),
         libraries=sorted({item for _, m in stages for item in m.key["libraries"].items()}),
         chain="\n".join(chain(first / SCORES)),
     )  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_lines(out, text.split("\n"))
     print(f"report: {out} ({out.stat().st_size / 2**20:.1f} MiB)")
 
 
-def _verdicts(exp: Path, scores: Path) -> Iterator[str]:
+def _main(scores: Path) -> tuple[System, System | None]:
+    """The system that the page is about, the first that is no baseline; and the baseline."""
+    baseline, known = read(scores)["baseline"], systems(scores)
+    base = next((one for one in known if baseline in (one.name, *one.seeds)), None)
+    others = [one for one in known if one is not base]
+    trained = [one for one in others if one.name not in BASELINES]
+    return next(iter([*trained, *others, *known])), base
+
+
+def _verdicts(scores: Path, base: System | None) -> Iterator[str]:
     """Sentences: is each system better than the baseline beyond chance?"""
-    written = read(scores)
-    if not written["baseline"]:
+    if base is None:
         return
-    known = {system.name: system for system in systems(exp, scores)}
-    base = known[written["baseline"]]
-    against = BASELINES.get(base.name, base.name)
-    for system in known.values():
-        if system is base or system.name in BASELINES:
+    test = read(scores)["test"]
+    for system in systems(scores):
+        if system.name == base.name or system.name in BASELINES:
             continue
-        for metric in ("BLEU", "chrF"):
-            if metric not in system.values:
+        for metric in [name for name in ("BLEU", "chrF") if name in system.values] or system.values:
+            ours, theirs = (mean(one.values[metric]) for one in (system, base))
+            p = system.p_values[metric]
+            both = f"{metric} {ours:.2f} against {theirs:.2f}"
+            if p is None:
+                yield f"{system.name} and {base.title}: {both}, not compared."
                 continue
-            ours, theirs = (sum(s.values[metric]) / len(s.seeds) for s in (system, base))
-            p = system.p_values[metric] or 1.0
-            word = "better" if ours > theirs else "worse"
             chance = "beyond chance" if p < 0.05 else "which may be chance"
-            yield (
-                f"{system.name} is {word} than the {against} by {abs(ours - theirs):.2f} {metric} "
-                f"({ours:.2f} against {theirs:.2f}), {chance} (p = {p:.4f}, paired "
-                f"{written['test']})."
+            word = (
+                "scores as"
+                if ours == theirs
+                else "scores " + ("higher than" if ours > theirs else "lower than")
             )
+            yield f"{system.name} {word} the {base.title}, {chance} ({both}; p = {p:.4f}, {test})."
 
 
 def _fitted(system: System) -> Iterator[str]:
     """Sentences: did the training overfit, or end too early?"""
-    for seed, curve in zip(system.seeds, _records(system), strict=False):
+    for seed, curve in _records(system):
         losses = [(row["valid_num_updates"], row["valid_loss"]) for row in curve["valid"]]
         if len(losses) < 2:
             continue
@@ -148,13 +167,17 @@ def _fitted(system: System) -> Iterator[str]:
             )
 
 
-def _records(system: System) -> list[dict[str, Any]]:
-    paths = [path / "train.json" for path in system.training_directories]
-    return [json.loads(path.read_text("utf-8")) for path in paths if path.is_file()]
+def _records(system: System) -> list[tuple[str, dict[str, Any]]]:
+    """The curves of each seed whose training is known."""
+    return [
+        (seed, json.loads((path / "train.json").read_text("utf-8")))
+        for seed, path in zip(system.seeds, system.trainings, strict=True)
+        if path and (path / "train.json").is_file()
+    ]
 
 
 def _curves(system: System) -> Iterator[tuple[str, str]]:
-    for seed, record in zip(system.seeds, _records(system), strict=False):
+    for seed, record in _records(system):
         lines = {
             "train": [(r["num_updates"], r["nll_loss"]) for r in record["train"]],
             "dev": [(r["valid_num_updates"], r["valid_nll_loss"]) for r in record["valid"]],
@@ -162,27 +185,18 @@ def _curves(system: System) -> Iterator[tuple[str, str]]:
         yield seed, drawing.curves(lines, "updates", "loss, bits a subword")
 
 
-def _score_rows(exp: Path, scores: Path) -> tuple[list[str], list[list[str]], list[str]]:
-    written = read(scores)
-    rows, metrics = [], list[str]()
-    for system in systems(exp, scores):
-        metrics = list(system.values)
+def _score_rows(scores: Path) -> tuple[list[str], list[list[str]], list[str]]:
+    written, known = read(scores), systems(scores)
+    rows = []
+    for system in known:
         cells = []
-        for metric in metrics:
+        for metric in system.values:
             p = system.p_values[metric]
             mark = "" if p is None else f", p = {p:.3f}"
             cells.append(with_interval(system, metric) + mark)
-        rows.append([BASELINES.get(system.name, system.name), str(len(system.seeds)), *cells])
-    signatures = [
-        f"{row['metric']}: {row['signature']}"
-        for row in next(iter(written["systems"].values()))["scores"]
-    ]
-    warnings = [
-        f"warning: {name}: {warning}"
-        for name, system in written["systems"].items()
-        for warning in system["warnings"]
-    ]
-    return metrics, rows, [*signatures, *warnings]
+        rows.append([system.title, str(len(system.seeds)), *cells])
+    notes = [f"{metric}: {text}" for metric, text in signatures(written).items()]
+    return list(known[0].values), rows, [*notes, *warnings(written)]
 
 
 def _dropped(stages: Sequence[tuple[Path, Manifest]]) -> Iterator[tuple[str, str, str, str]]:
@@ -205,9 +219,9 @@ def _dropped(stages: Sequence[tuple[Path, Manifest]]) -> Iterator[tuple[str, str
 
 
 def _settings(system: System) -> list[tuple[str, str]]:
-    if not system.trainings:
+    if not system.manifests:
         return []
-    facts = system.trainings[0].facts
+    facts = system.manifests[0].facts
     rows = [(name, str(number)) for name, number in facts.items()
             if name != "options" and number not in (None, 0, 0.0)]  # fmt: skip
     return rows + [(name, str(number)) for name, number in facts.get("options", {}).items()]
@@ -228,70 +242,73 @@ def marked(hypothesis: str, reference: str) -> str:
     return " ".join(parts)
 
 
-def _lines(system: System) -> list[float]:
-    """ChrF of each line by the first seed."""
-    made = measure("chrF", [[]], read(system.scores)["target_language"])
-    counts = system.counts("chrF")[0]
-    return [value(made, counts[number : number + 1]) for number in range(len(counts))]
+class _Lines:
+    """Lines of the test set with the score of each, by the first seed of either system."""
 
+    def __init__(self, main: System, base: System | None, source: Path, references: Path) -> None:
+        self.metric = "chrF" if "chrF" in main.values else next(iter(main.values))
+        self._made = measure(self.metric, [[]], read(main.scores)["target_language"])
+        self._sources, self._references = (list(read_lines(path)) for path in (source, references))
+        if len(self._sources) != len(self._references):
+            raise RecipeError(
+                f"{source} has {len(self._sources):,} lines, {references} {len(self._references):,}"
+            )
+        self._ours, self._scores = self._read(main)
+        self._others, self._theirs = self._read(base) if base else ([], [])
 
-def _examples(system: System, source: Path, references: Path) -> dict[str, list[Example]]:
-    """Lines with the best and the worst scores, and some between."""
-    files = [list(read_lines(path)) for path in (source, references, hypotheses(system)[0])]
-    scores = _lines(system)
-    order = sorted((n for n in range(len(scores)) if files[1][n].strip()), key=scores.__getitem__)
+    def _read(self, system: System) -> tuple[list[str], list[float]]:
+        path = system.hypotheses[0]
+        if path is None or not path.is_file():
+            raise RecipeError(f"{path or system.seeds[0]}, which was scored, is not there any more")
+        scores = [self._made.score_line(row) for row in system.counts(self.metric)[0]]
+        return list(read_lines(path)), scores
 
-    def some(numbers: Sequence[int]) -> list[Example]:
-        return [Example(n + 1, files[0][n], files[1][n], marked(files[2][n], files[1][n]),
-                        scores[n]) for n in numbers]  # fmt: skip
+    def _some(self, numbers: Sequence[int], scores: Sequence[float]) -> list[Example]:
+        return [
+            Example(
+                n + 1,
+                self._sources[n],
+                self._references[n],
+                marked(self._ours[n], self._references[n]),
+                scores[n],
+                self._others[n] if self._others else "",
+            )
+            for n in numbers
+        ]
 
-    step = max(1, len(order) // _EXAMPLES)
-    return {
-        "evenly spread from worst to best": some(order[step // 2 :: step][:_EXAMPLES]),
-        "the worst": some(order[:_EXAMPLES]),
-        "the best": some(order[::-1][:_EXAMPLES]),
-    }
+    def examples(self) -> dict[str, list[Example]]:
+        """Lines with the best and the worst scores, and some between."""
+        order = sorted(range(len(self._scores)), key=self._scores.__getitem__)
+        order = [n for n in order if self._references[n].strip()]
+        step = max(1, len(order) // _EXAMPLES)
+        return {
+            "evenly spread from worst to best": self._some(order[step // 2 :: step], self._scores),
+            "the worst": self._some(order[:_EXAMPLES], self._scores),
+            "the best": self._some(order[::-1][:_EXAMPLES], self._scores),
+        }
 
-
-def _compared(
-    exp: Path, scores: Path, main: System, source: Path, references: Path
-) -> tuple[str, dict[str, list[Example]]]:
-    """The biggest gains and losses against the baseline, or the second seed."""
-    others = {system.name: system for system in systems(exp, scores)}
-    base = others.get(read(scores)["baseline"] or "")
-    if base is None or base.name == main.name:
-        return "", {}
-    files = [list(read_lines(path)) for path in
-             (source, references, hypotheses(main)[0], hypotheses(base)[0])]  # fmt: skip
-    gains = [ours - theirs for ours, theirs in zip(_lines(main), _lines(base), strict=True)]
-    order = sorted(range(len(gains)), key=gains.__getitem__)
-
-    def some(numbers: Sequence[int]) -> list[Example]:
-        return [Example(n + 1, files[0][n], files[1][n], marked(files[2][n], files[1][n]), gains[n],
-                        files[3][n]) for n in numbers]  # fmt: skip
-
-    return BASELINES.get(base.name, base.name), {
-        "the biggest gains": some(order[::-1][:_EXAMPLES]),
-        "the biggest losses": some(order[:_EXAMPLES]),
-    }
+    def compared(self) -> dict[str, list[Example]]:
+        """The biggest gains and losses against the baseline."""
+        gains = [ours - theirs for ours, theirs in zip(self._scores, self._theirs, strict=True)]
+        order = sorted(range(len(gains)), key=gains.__getitem__)
+        return {
+            "the biggest gains": self._some(order[::-1][:_EXAMPLES], gains),
+            "the biggest losses": self._some(order[:_EXAMPLES], gains),
+        }
 
 
 def _attention(
-    exp: Path, source: Path
-) -> tuple[list[str], list[tuple[str, list[tuple[float, str]]]]] | None:
+    system: System, source: Path
+) -> tuple[list[str], list[tuple[str, list[str]]]] | None:
     """Subwords of a sentence of usual length, and for each of its translation the weights."""
-    bundles = sorted(exp.glob("bundle*"))
+    bundle = maker(system.hypotheses[0], "decode.export")
     line = next((s for s in read_lines(source) if 6 <= len(s.split()) <= 14), None)
-    if not bundles or line is None:
-        return None
-    found = attention(bundles[0], line)
+    found = attention(bundle, line) if bundle and line else None
     if found is None:
         return None
     pieces, output, weights = found
-    rows = [
-        (piece, [(weight, f"{weight:.0%}") for weight in row])
-        for piece, row in zip(output, weights, strict=False)
-    ]
+    rows = [(piece, [f"{weight:.0%}" for weight in row])
+            for piece, row in zip(output, weights, strict=False)]  # fmt: skip
     return pieces, rows
 
 

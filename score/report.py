@@ -6,12 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.command import command
-from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
-from pipeline.manifest import Manifest
 from score.compare import with_interval
-from score.experiment import BASELINES, read, systems
-from score.page import page
+from score.experiment import (
+    BASELINES,
+    all_scores,
+    read,
+    set_of,
+    signatures,
+    stages_of,
+    systems,
+    warnings,
+)
 from score.paper import FILE as PAPER
 from score.paper import table
 from score.tables import aligned
@@ -23,10 +29,9 @@ def score_table(scores: Path) -> Iterator[str]:
     """Lines of a table: a row for each system, or group of seeds, then what the columns mean."""
     written = read(scores)
     rows, marked = [], False
-    for system in systems(scores.parent, scores):
-        name = BASELINES.get(system.name, system.name)
+    for system in systems(scores):
         count = f", {len(system.seeds)} seeds" if len(system.seeds) > 1 else ""
-        row = {"": name + count}
+        row = {"": system.title + count}
         for metric in system.values:
             p = system.p_values[metric]
             beyond_chance = p is not None and p < 0.05
@@ -39,10 +44,8 @@ def score_table(scores: Path) -> Iterator[str]:
     if marked:
         against = BASELINES.get(written["baseline"], written["baseline"])
         yield f"*: not the {against}'s score by chance (p < 0.05, paired {written['test']})"
-    for score in next(iter(written["systems"].values()))["scores"]:
-        yield f"{score['metric']}: {score['signature']}"
-    for name, found in written["systems"].items():
-        yield from (f"warning: {name}: {warning}" for warning in found["warnings"])
+    yield from (f"{metric}: {text}" for metric, text in signatures(written).items())
+    yield from warnings(written)
 
 
 def samples(source: Path, hypotheses: Path, references: Path, count: int) -> Iterator[str]:
@@ -59,8 +62,7 @@ def samples(source: Path, hypotheses: Path, references: Path, count: int) -> Ite
 
 def stage_times(exp: Path) -> Iterator[str]:
     """Lines of a table: time and peak memory of each stage of an experiment."""
-    manifests = [Manifest.read(path.parent) for path in exp.glob("*/manifest.json")]
-    done = sorted((m for m in manifests if m), key=lambda m: (int(m.stage), m.started))
+    done = [manifest for _, manifest in stages_of(exp)]
     yield f"{'stage':<54}{'seconds':>9}{'memory':>13}"
     for manifest in done:
         memory = f"{manifest.peak_memory_bytes / 2**20:,.0f} MiB"
@@ -69,7 +71,7 @@ def stage_times(exp: Path) -> Iterator[str]:
 
 
 def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: int = 5) -> None:
-    """Print scores, sample translations, and the time each stage took; write report.html.
+    """Print scores, sample translations, and the time each stage took.
 
     Example: python -m score.report --exp exp --source exp/clean/test.es
     --hypotheses exp/translate/hypotheses.txt --references exp/clean/test.ca
@@ -82,14 +84,12 @@ def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: i
         count: number of samples to show.
 
     """
-    found = sorted(exp.glob("score*/scores.json"))
-    if not found:
-        raise RecipeError(f"{exp} has no score/scores.json yet; run the recipe to its last stage")
+    found = all_scores(exp)
     for scores in found:
         print()
         if len(found) > 1:
-            print(f"{scores.parent.name.removeprefix('score-')}:")
-        print("\n".join(score_table(scores.parent)))
+            print(f"{set_of(scores)}:")
+        print("\n".join(score_table(scores)))
     papers = [json.loads(path.read_text()) for path in sorted(exp.glob(f"*/{PAPER}"))]
     if papers:
         print()
@@ -97,8 +97,6 @@ def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: i
     print()
     print("\n".join(samples(source, hypotheses, references, count)))
     print("\n".join(stage_times(exp)))
-    print()
-    page(exp, source, references, exp / "report.html")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.command import command
-from pipeline.errors import RecipeError
 from pipeline.lines import write_lines
 from score.compare import with_interval
-from score.experiment import BASELINES, hosts, read, repeat, stages_of, systems
-from score.metrics import SCORES, mean_and_spread
+from score.experiment import (
+    all_scores,
+    hosts,
+    read,
+    repeat,
+    set_of,
+    signatures,
+    stages_of,
+    systems,
+)
+from score.metrics import mean_and_spread
 from score.paper import FILE as PAPER
 from score.tables import markdown
 
@@ -41,33 +49,28 @@ def results(experiments: list[Path], out: Path) -> None:
 
 
 def _section(experiment: Path) -> Iterator[str]:
-    scored = sorted(path.parent for path in experiment.glob(f"score*/{SCORES}"))
-    if not scored:
-        raise RecipeError(f"{experiment} has no scores yet; run its recipe to the last stage")
+    found = all_scores(experiment)
     manifests = [manifest for _, manifest in stages_of(experiment)]
     yield f"## {experiment.resolve().name}"
     yield f"{max(manifest.started for manifest in manifests)[:10]}; " + "; ".join(hosts(manifests))
     if run := repeat(experiment):
         # Where somebody keeps their data is nobody's business.
         words = [word if "://" in word else re.sub(r"(^|[=:])/.*/", r"\1.../", word)
-                 for word in shlex.split(run)]  # fmt: skip
+                 for word in run]  # fmt: skip
         yield from ("", "    " + shlex.join(words))
-    signatures: dict[str, None] = {}
-    for scores in scored:
+    shown: dict[str, None] = {}
+    for scores in found:
         rows = []
-        for system in systems(experiment, scores):
-            row = {"system": BASELINES.get(system.name, system.name),
-                   "seeds": str(len(system.seeds))}  # fmt: skip
+        for system in systems(scores):
+            row = {"system": system.title, "seeds": str(len(system.seeds))}
             row |= {metric: with_interval(system, metric) for metric in system.values}
-            trainings = system.trainings
-            row["updates"] = "; ".join(f"{training.facts['updates']:,}" for training in trainings)
-            row["minutes"] = "; ".join(f"{training.seconds / 60:.1f}" for training in trainings)
+            row["updates"] = "; ".join(f"{m.facts['updates']:,}" for m in system.manifests)
+            row["minutes"] = "; ".join(f"{minutes:.1f}" for minutes in system.minutes())
             rows.append(row)
-        name = scores.name.removeprefix("score").strip("-") or "test"
-        yield from ("", f"### {name}", "", *markdown(rows))
-        for found in next(iter(read(scores)["systems"].values()))["scores"]:
-            signatures[f"{found['metric']} `{found['signature']}`"] = None
-    yield from ("", ", ".join(signatures))
+        yield from ("", f"### {set_of(scores)}", "", *markdown(rows))
+        for metric, text in signatures(read(scores)).items():
+            shown[f"{metric} `{text}`"] = None
+    yield from ("", ", ".join(shown))
     papers = [json.loads(path.read_text("utf-8")) for path in sorted(experiment.glob(f"*/{PAPER}"))]
     if papers:
         yield from ("", f"### As in {papers[0]['source']}", "", papers[0]["conditions"], "")

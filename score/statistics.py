@@ -17,8 +17,8 @@ from score.measures import Counts, Measure
 
 # sacreBLEU's.
 SEED, BOOTSTRAPS, SHUFFLES = 12345, 1000, 10_000
-# Numbers of a matrix at a time: 400 MB.
-_BLOCK = 50_000_000
+# Numbers of a matrix at a time: three of them take 100 MB.
+_BLOCK = 4_000_000
 
 Samples = NDArray[np.float64]
 
@@ -67,8 +67,11 @@ def confidence(samples: Samples) -> Confidence:
 def bootstrap_p_value(difference: float, system: Samples, baseline: Samples) -> float:
     """How often chance alone gives a difference as large, by paired bootstrap (Koehn 2004).
 
-    `system` and `baseline` are scores on the same samples; for several seeds, their means.
+    `system` and `baseline` are scores on the same samples; for several seeds, their means. 1 if
+    there is no difference, where sacreBLEU would say 1/1001.
     """
+    if not difference:
+        return 1.0
     differences = np.abs(system - baseline)
     return float(_compute_p_value(differences - differences.mean(), abs(difference)))
 
@@ -79,8 +82,8 @@ def randomisation_p_value(
     """How often exchanging lines at random gives a difference as large (Riezler & Maxwell 2005).
 
     `systems` and `baselines` are the seeds of either, as many: the first is exchanged with the
-    first, in the same lines for all; what is compared is the mean of their scores. Raises
-    RecipeError if they are not as many.
+    first, in the same lines for all; what is compared is the mean of their scores. 1 if there is
+    no difference. Raises RecipeError if they are not as many.
     """
     if len(systems) != len(baselines):
         raise RecipeError(
@@ -103,4 +106,6 @@ def randomisation_p_value(
             for a, b in zip(_exact(one), _exact(other), strict=True)
         ]
         real += value(measure, system) - value(measure, baseline)
+    if not real:
+        return 1.0
     return float(_compute_p_value(np.abs(differences) / count, abs(real) / count))

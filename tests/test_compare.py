@@ -85,6 +85,13 @@ def test_rows_hold_what_sacrebleu_says(tmp_path: Path, capsys: pytest.CaptureFix
     assert lines[3] == (f'better,1,"{found.score:.2f} [{low:.1f}, {high:.1f}]",'
                         f"{found.p_value:.3f}")  # fmt: skip
     assert lines[4].startswith("seeds,2,") and "±" in lines[4]
+    # Every recipe's directory is called exp.
+    for name in ("one", "two"):
+        experiment(tmp_path / name / "exp", [0.1 if name == "one" else 0.2])
+    compare([tmp_path / "one" / "exp", tmp_path / "two" / "exp"], form="csv", out=out)
+    assert [line.split(",")[0] for line in out.read_text().splitlines()[1:]] == [
+        "one/exp", "copy of the source", "two/exp",
+    ]  # fmt: skip
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
@@ -109,8 +116,16 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(written))
     with pytest.raises(RecipeError, match="is of an older version"):
         compare([tmp_path / "d"])
+    path.write_text("{")
+    with pytest.raises(RecipeError, match=r"scores.json cannot be read .* score again"):
+        compare([tmp_path / "d"])
+    (tmp_path / "b" / "score" / "counts.npz").unlink()
+    with pytest.raises(RecipeError, match=r"counts.npz has not what was counted for chrF"):
+        compare([tmp_path / "b"], baseline="copy of the source")
     with pytest.raises(RecipeError, match="has no scores yet"):
         results([tmp_path], tmp_path / "RESULTS.md")
+    with pytest.raises(RecipeError, match="was not made by a recipe"):
+        results([tmp_path / "a"], tmp_path / "RESULTS.md")
 
 
 def test_a_round_must_gain_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,3 +160,5 @@ def test_a_curve_goes_where_it_should() -> None:
     assert drawing.curves({}, "", "") == ""
     flat = drawing.curves({"a": [(0, 1.0), (1, 1.0)]}, "x", "y")
     assert "nan" not in flat
+    broken = drawing.curves({"a": [(0, 1.0), (1, float("nan")), (2, float("inf"))]}, "x", "y")
+    assert "nan" not in broken and "inf" not in broken

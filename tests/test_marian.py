@@ -182,9 +182,9 @@ def finished_subwords(tmp_path: Path) -> Path:
 def test_a_whole_state_is_always_there(tmp_path: Path) -> None:
     """Killed between putting the old state away and the new one in its place."""
     (tmp_path / "model.npz").write_bytes(b"one")
-    _keep(tmp_path)
+    _keep(tmp_path, 2)
     (tmp_path / "model.npz").write_bytes(b"two")
-    _keep(tmp_path)
+    _keep(tmp_path, 2)
     for present, expected in ((("safe", "safe.old"), b"two"), (("safe.old",), b"one")):
         if "safe" not in present:
             shutil.rmtree(tmp_path / "safe")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sacrebleu import sentence_bleu
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
@@ -184,8 +185,9 @@ def test_the_same_system_is_not_different() -> None:
     ours = measure("chrF", [text("ca", 30)], "ca")
     counts = ours.count(worse(text("ca", 30), 0.1, 1))
     samples = bootstrap(ours, counts, 50)
-    assert bootstrap_p_value(0.0, samples, samples) == 1 / 51  # sacreBLEU's rule: not by chance
-    assert randomisation_p_value(ours, [counts], [counts], 50) == 1 / 51
+    # sacreBLEU's rule would give 1/51, "not by chance".
+    assert bootstrap_p_value(0.0, samples, samples) == 1
+    assert randomisation_p_value(ours, [counts], [counts], 50) == 1
 
 
 def test_rouge_is_rouge_score_s() -> None:
@@ -246,6 +248,9 @@ def test_parts_and_segments(tmp_path: Path) -> None:
     segments = (tmp_path / "out" / "segments.tsv").read_text().splitlines()
     assert segments[0] == "line\tsystem\tBLEU\texact match"
     assert segments[2] == "2\tm\t100.0000\t100.0000" and len(segments) == 5
+    for number in range(4):
+        theirs = sentence_bleu(hyps[number], [refs[number]]).score
+        assert segments[number + 1].split("\t")[2] == f"{theirs:.4f}"
     with zipfile.ZipFile(tmp_path / "out" / "counts.npz") as counts:
         assert counts.namelist() == ["m/BLEU.npy", "m/exact match.npy"]
     train = write(tmp_path / "train", ["u v", "u", *["v"] * 9])
@@ -260,6 +265,25 @@ def test_parts_and_segments(tmp_path: Path) -> None:
     }
     with pytest.raises(RecipeError, match="needs --source, and --train"):
         score(files, tmp_path / "r", tmp_path / "out", "en", by=["rarest"])
+    before = (tmp_path / "out" / "counts.npz").read_bytes()
     with pytest.raises(RecipeError, match="2 labels for 4 lines"):
         short = write(tmp_path / "short", ["a", "b"])
         score(files, tmp_path / "r", tmp_path / "out", "en", by=[str(short)])
+    assert (tmp_path / "out" / "counts.npz").read_bytes() == before
+
+
+def test_systems_with_other_seeds_than_the_baseline(tmp_path: Path) -> None:
+    refs = text("ca", 40)
+    shares = {"a-seed1": 0.1, "a-seed3": 0.12, "b-seed1": 0.05, "b-seed2": 0.06, "copy": 0.4}
+    files = {name: write(tmp_path / name, worse(refs, share, place))
+             for place, (name, share) in enumerate(shares.items())}  # fmt: skip
+    for test in ("bootstrap", "randomisation"):
+        score(files, write(tmp_path / "r", refs), tmp_path / "out", "ca", metrics=["chrF"],
+              baseline="a", test=test)  # fmt: skip
+        written = json.loads((tmp_path / "out" / "scores.json").read_text())
+        alone = {n: system["scores"][0]["p_value"] for n, system in written["systems"].items()}
+        assert alone["b-seed1"] is not None and alone["b-seed2"] is None
+        together = written["seeds_together"]
+        assert together["a"]["chrF"]["p_value"] is None
+        assert 0 < together["b"]["chrF"]["p_value"] < 0.05
+        assert together["copy"]["chrF"]["p_value"] < 0.001 + 1 / 1001

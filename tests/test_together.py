@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from train import attention, together
 
@@ -15,6 +16,8 @@ def steps(monkeypatch: pytest.MonkeyPatch, ours: bool, decay: float) -> list[Ten
     from fairseq.optim.adam import Adam
     from fairseq.optim.fairseq_optimizer import FairseqOptimizer
 
+    used, original = [], together.adam
+    monkeypatch.setattr(together, "adam", lambda *a, **k: (used.append(1), original(*a, **k)))
     with monkeypatch.context() as patched:
         for place, name in ((Adam, "step"), (FairseqOptimizer, "multiply_grads"),
                             (utils, "multi_tensor_l2norm_available")):  # fmt: skip
@@ -38,8 +41,10 @@ def steps(monkeypatch: pytest.MonkeyPatch, ours: bool, decay: float) -> list[Ten
                 parameter.grad = torch.randn(parameter.shape)
             Wrapper().multiply_grads(1 / 3)
             Wrapper().multiply_grads(torch.tensor(1.5))
+            assert (utils.multi_tensor_total_norm is not None) == ours
             norms.append(utils.clip_grad_norm_(parameters, 0.2))
             adam.step()
+    assert len(used) == (4 if ours else 0)
     states = [adam.state[parameter] for parameter in parameters]
     assert [state["step"] for state in states] == [4, 4, 2]
     moments = [state[name] for state in states for name in ("exp_avg", "exp_avg_sq")]
@@ -61,6 +66,13 @@ def test_attention_is_fairseq_s(
 ) -> None:
     from fairseq.modules import MultiheadAttention
 
+    calls = []
+
+    def counted(*arguments: Tensor) -> Tensor:
+        calls.append(arguments)
+        return scaled_dot_product_attention(*arguments)
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", counted)
     torch.manual_seed(1)
     module = MultiheadAttention(
         8, 2, self_attention=not of_decoder, encoder_decoder_attention=of_decoder
@@ -82,7 +94,7 @@ def test_attention_is_fairseq_s(
                 x, y, y, key_padding_mask=padding if padded else None, need_weights=False,
                 static_kv=of_decoder, attn_mask=hidden,
             )  # fmt: skip
-            assert weights is None
+            assert weights is None and len(calls) == 1  # the first time alone
             out.pow(2).sum().backward()
             results.append([out.detach(), x.grad, y.grad, model.k_proj.weight.grad])
     for one, other in zip(*results, strict=True):

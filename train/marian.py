@@ -122,7 +122,8 @@ def parse_record(line: str) -> tuple[str, Record] | None:
     if speed and "Cost" in fields:
         loss = fields["Cost"] / log(2)
         record = {"epoch": fields["Ep."], "num_updates": fields["Up."], "loss": loss,
-                  "nll_loss": loss, "wps": float(speed[1])}  # fmt: skip
+                  "nll_loss": loss, "wps": float(speed[1]),
+                  "seconds": fields.get("Time", 0.0)}  # fmt: skip
         return "train_inner", record
     if "[valid]" in line and "ce-mean-words" in fields:
         loss = fields["ce-mean-words"] / log(2)
@@ -227,7 +228,7 @@ def train(
         parameters=_parameters(out / CHECKPOINT),
         device="CPU",
         updates=max(curves.train, default=0),
-        training_minutes=round(curves.seconds / 60, 2),
+        training_minutes=round(sum(r["seconds"] for r in curves.train.values()) / 60, 2),
         target_tokens_per_second=round(speeds[len(speeds) // 2]) if speeds else None,
     )
 

@@ -223,11 +223,13 @@ for name in "${done_methods[@]}"; do
         systems+=("--systems.$name-seed$seed" "$exp/test-$name-$seed/hypotheses.txt")
     done
 done
-stage 11 "Score test" --in "$exp/clean/test.$tgt" "${inputs[@]}" --out "$exp/score-test" -- \
+stage 11 "Score test" --in "$exp/clean/test."{"$src","$tgt"} "${inputs[@]}" \
+    --out "$exp/score-test" -- \
     python -m score.metrics --references "$exp/clean/test.$tgt" --target-language "$tgt" \
-    "${systems[@]}" --baseline bitext --out "$exp/score-test"
+    --source "$exp/clean/test.$src" --by+ length "${systems[@]}" --baseline bitext --out "$exp/score-test"
 
 stage 12 "Table" --in "$exp/score-test" "${parts[@]}" --out "$exp/table" -- \
     python -m score.methods --exp "$exp" --names "[$(IFS=, && echo "${done_methods[*]}")]" \
     --out "$exp/table"
 [[ $_mode != run || $_last -lt 12 ]] || cat "$exp/table/table.txt"
+page --source "$exp/clean/test.$src" --references "$exp/clean/test.$tgt"

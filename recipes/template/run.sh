@@ -80,10 +80,10 @@ stage 7 "Translate it by two baselines" --in "$exp/clean" --out "$exp/baselines"
 stage 7 "Score" --in "$exp/clean/test."{"$src","$tgt"} "$exp/baselines" "${translations[@]}" \
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/clean/test.$tgt" --target-language "$tgt" \
-    --source "$exp/clean/test.$src" --baseline memory --by+ length \
+    --source "$exp/clean/test.$src" --baseline memory --test randomisation --by+ length \
     "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
     --systems.memory "$exp/baselines/memory.txt" --out "$exp/score"
 
 # Printed at the end of every complete run.
-results --source "$exp/clean/test.$src" --hypotheses "${translations[0]}/hypotheses.txt" \
-    --references "$exp/clean/test.$tgt"
+results --source "$exp/clean/test.$src" --references "$exp/clean/test.$tgt" \
+    --hypotheses "${translations[0]}/hypotheses.txt"

@@ -1,24 +1,26 @@
 """Learn subwords from the training text, and cut all sets with them."""
 
 import io
+import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import sentencepiece
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
-from pipeline.lines import read_blocks, write_blocks, write_lines
+from pipeline.lines import read_blocks, read_lines, write_blocks, write_lines
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess import bpe
 from preprocess.bitext import SETS, languages, write_languages
-from preprocess.codec import MODEL, Codec, write_settings
+from preprocess.codec import MODEL, SETTINGS, Codec, write_settings
 from preprocess.escape import escape
 from preprocess.normalise import read_steps
 from preprocess.tokenise import Tokenisation
@@ -106,6 +108,7 @@ def subword(
     bitext: Path,
     out: Path,
     vocab_size: int = 4000,
+    model: Path | None = None,
     model_type: Literal["unigram", "bpe", "subword-nmt"] = "unigram",
     coverage: float = 1.0,
     byte_fallback: bool = False,
@@ -126,6 +129,8 @@ def subword(
         out: directory for the model and the cut text.
         vocab_size: number of subwords, or of merges for subword-nmt; lowered, and said so, where
             the text is too small for it.
+        model: directory of this command's, whose subword model and dictionary to use instead of
+            learning new ones, as those of a parent model are for its child.
         model_type: unigram or bpe (by SentencePiece), or subword-nmt's BPE.
         coverage: share of the characters to cover; below 1, the rarest become unknown.
         byte_fallback: spell unknown characters as bytes (SentencePiece only).
@@ -155,22 +160,27 @@ def subword(
     write_languages(out, src, tgt)
     for old in out.glob("vocabulary.*"):  # of an earlier run
         old.unlink()
-    if model_type == "subword-nmt":
+    known = set[str]()
+    if model:
+        known = _reuse(model, out, settings)
+        size = vocab_size = len(known)
+    elif model_type == "subword-nmt":
         merges = bpe.learn(_word_counts(train, workers), vocab_size)
         bpe.write_codes(out / MODEL, merges)
         size, kind = len(merges), "merges"
     else:
-        model, size = learn_sentencepiece(
+        learned, size = learn_sentencepiece(
             _sample(train), vocab_size, model_type, coverage, byte_fallback, symbols or ()
         )
-        (out / MODEL).write_bytes(model)
+        (out / MODEL).write_bytes(learned)
         kind = "subwords"
     if tokenisation:
         tokenisation.copy_truecasers(out)
-    write_settings(out, settings)
+    if not model:
+        write_settings(out, settings)
     if size < vocab_size:
         print(f"The text gives only {size:,} {kind}; asked for were {vocab_size:,}.")
-    if vocabulary_threshold and model_type == "subword-nmt":
+    if vocabulary_threshold and not model and model_type == "subword-nmt":
         codec = Codec(out)
         for language, path in zip((src, tgt), train, strict=True):
             counts = _cut(codec, path, language, None, workers)
@@ -178,18 +188,20 @@ def subword(
             write_lines(out / f"vocabulary.{language}", units)
 
     codec = Codec(out)
-    facts, known = {}, set[str]()
+    facts = {}
     for name in SETS:
         counts = Counter[str]()
         for language in (src, tgt):
             file = f"{name}.{language}"
             counts += _cut(codec, bitext / file, language, out / file, workers)
-        if name == "train":
+        if name == "train" and not model:
             if model_type == "subword-nmt":
                 more = bpe.all_units(merges, counts) if sampled else []
                 entries = fairseq_dictionary(counts, [*(symbols or ()), *more])
             else:
-                entries = [f"{piece} {counts[piece]}" for piece in sentencepiece_vocabulary(model)]
+                entries = [
+                    f"{piece} {counts[piece]}" for piece in sentencepiece_vocabulary(learned)
+                ]
             write_lines(out / DICTIONARY, entries)
             known = {entry.rpartition(" ")[0] for entry in entries}
         total = counts.total()
@@ -198,6 +210,25 @@ def subword(
         share = 100 * unknown / max(1, total)
         print(f"{name:<5} {total:>13,} subwords, unknown {unknown:,} ({share:.3f} %)")
     note(out, vocabulary=size, dictionary=len(known), sets=facts)
+
+
+def _reuse(model: Path, out: Path, settings: dict[str, Any]) -> set[str]:
+    """Take over a subword model and its dictionary; returns the dictionary's entries.
+
+    `settings` are those of the text at hand. Raises RecipeError where the model was learned from
+    tokenised text and this is not, or the other way round.
+    """
+    Codec(model).save(out)
+    known = json.loads((model / SETTINGS).read_text(encoding="utf-8"))
+    if bool(known["tokenise"]) != bool(settings["tokenise"]):
+        was, now = (("tokenised" if text["tokenise"] else "running") for text in (known, settings))
+        raise RecipeError(
+            f"{model} was learned from {was} text, and this is {now} text; prepare it as that was"
+        )
+    write_settings(out, {**known, "normalise": settings["normalise"],
+                         "tokenise": settings["tokenise"]})  # fmt: skip
+    shutil.copyfile(model / DICTIONARY, out / DICTIONARY)
+    return {entry.rpartition(" ")[0] for entry in read_lines(out / DICTIONARY)}
 
 
 def _sample(files: list[Path]) -> Iterator[str]:

@@ -117,6 +117,11 @@ def average(paths: Sequence[Path], out: Path) -> None:
     state["model"] = {name: mean[owner[name]] for name in shapes}
     state.pop("last_optimizer_state", None)
     state["extra_state"] = {}
+    save(state, out)
+
+
+def save(state: dict[str, Any], out: Path) -> None:
+    """Write a checkpoint, as a whole or not at all."""
     partial = out.with_name(out.name + ".partial")
     torch.save(state, partial)
     os.replace(partial, out)

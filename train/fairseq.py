@@ -84,6 +84,7 @@ def train(
     minutes: float | None = None,
     subwords: Path | None = None,
     sampling: float = 0.0,
+    freeze: list[str] | None = None,
     amp: Literal["none", "bf16", "fp16"] = "none",
     processes: int | None = None,
     cpu_threads: int | None = None,
@@ -115,6 +116,8 @@ def train(
             `stop_on`.
         sampling: cut train anew in every epoch; BPE-dropout's probability (0.1), or a unigram
             model's exponent (0.2). 0 trains on the same subwords in every epoch.
+        freeze: beginnings of names of parameters that keep the values they begin with, such as
+            encoder.embed_tokens, encoder.layers.0 or decoder (with finetune-from-model).
         amp: number format for a GPU: half as much memory, and more speed.
         processes: on so many GPUs, or in so many processes on the CPU (default: every GPU, or 1).
         cpu_threads: threads of each process on the CPU (default: one for each core, shared out).
@@ -129,7 +132,7 @@ def train(
     processes = processes or max(1, torch.cuda.device_count())
     check_data(data)
     check_parent(data, options)
-    settings: dict[str, Any] = {"out": str(out), "cpu_threads": cpu_threads}
+    settings: dict[str, Any] = {"out": str(out), "cpu_threads": cpu_threads, "freeze": freeze}
     if sampling or stop_on != "loss":
         _check_subwords(data, subwords)
     if sampling:
@@ -151,7 +154,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     begun = any(out.glob("checkpoint*.pt"))
     text = " ".join(f"{path.name}:{path.stat().st_size}" for path in sorted(data.glob("train.*")))
-    refuse_changes(out, {**options, **ours, "sampling": sampling, "data": text}, begun)
+    refuse_changes(
+        out, {**options, **ours, "sampling": sampling, "freeze": freeze, "data": text}, begun
+    )
     if (out / CHECKPOINT).exists():
         print(f"{out / CHECKPOINT} is there already; delete the directory to train anew")
     else:
@@ -183,6 +188,7 @@ def train(
         average_best=average_best,
         stop_on=stop_on,
         sampling=sampling,
+        freeze=freeze,
         parameters=parameters(read_lines(out / LOG)),
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         updates=max(summary.train, default=0),

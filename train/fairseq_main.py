@@ -16,7 +16,7 @@ import torch
 
 from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
-from train import attention, dev_score, fast, resample, stopping, together
+from train import attention, dev_score, fast, freeze, resample, stopping, together
 
 
 def check_options(arguments: list[str]) -> None:
@@ -68,6 +68,8 @@ def main() -> None:
         if settings.get("resample"):
             subwords, sampling, seed, directory = settings["resample"]
             resample.install(Path(subwords), sampling, seed, Path(directory))
+        if settings.get("freeze"):
+            freeze.install(settings["freeze"])
         if settings.get("dev_score"):
             dev_score.install(**settings["dev_score"])
     except RecipeError as error:

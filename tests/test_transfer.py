@@ -1,0 +1,167 @@
+"""A child's first checkpoint from its parent's, and training that goes on from it."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toy
+import yaml
+from conftest import REPOSITORY, Recipe
+
+from pipeline.errors import RecipeError
+from pipeline.lines import read_lines
+from preprocess.binarise import binarise
+from preprocess.bitext import write_languages
+from preprocess.codec import Codec
+from preprocess.subword import subword
+from train.checkpoints import load
+from train.curves import read_curves
+from train.fairseq import train
+from train.transfer import transfer
+
+PARENT = ["▁a", "▁ab", "▁b", "ca", "zz"]
+CHILD = ["▁b", "▁abc", "zz", "q"]
+
+
+def dictionary(path: Path, words: list[str]) -> None:
+    path.write_text("".join(f"{word} 5\n" for word in words))
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Path:
+    """A checkpoint with shared embeddings, a row of its own for each subword."""
+    directory = tmp_path / "parent"
+    directory.mkdir()
+    table = torch.arange(4.0 + len(PARENT))[:, None].repeat(1, 3)
+    names = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
+             "decoder.output_projection.weight")  # fmt: skip
+    model = {**dict.fromkeys(names, table), "encoder.layers.0.fc1.weight": torch.full((2, 2), 7.0)}
+    torch.save({"model": model, "last_optimizer_state": {"state": {}}, "args": argparse.Namespace()},
+               directory / "checkpoint.pt")  # fmt: skip
+    for side in ("encoder", "decoder"):
+        dictionary(directory / f"dict.{side}.txt", PARENT)
+    return directory / "checkpoint.pt"
+
+
+def child(directory: Path, source: list[str], target: list[str]) -> Path:
+    write_languages(directory, "es", "gl")
+    dictionary(directory / "dict.es.txt", source)
+    dictionary(directory / "dict.gl.txt", target)
+    return directory
+
+
+def test_rows_follow_their_strings(parent: Path, tmp_path: Path) -> None:
+    data = child(tmp_path / "child", CHILD, CHILD)
+    transfer(parent, data, tmp_path / "first")
+    state = load(tmp_path / "first" / "checkpoint.pt")
+    model = state["model"]
+    table = model["encoder.embed_tokens.weight"]
+    # fairseq's own four; ▁b was 6th, zz 8th, counted from 0.
+    assert table[[0, 1, 2, 3, 4, 6], 0].tolist() == [0, 1, 2, 3, 6, 8]
+    assert table.shape == (8, 3) and table[5].unique().numel() == 3  # ▁abc is new: random
+    assert table.data_ptr() == model["decoder.output_projection.weight"].data_ptr()
+    assert model["encoder.layers.0.fc1.weight"].unique().tolist() == [7.0]
+    assert "last_optimizer_state" not in state
+    facts = json.loads((tmp_path / "first" / "facts.json").read_text())
+    assert facts["kept"] == {"encoder": 2, "decoder": 2}
+    again = tmp_path / "again"
+    transfer(parent, data, again)
+    assert (again / "checkpoint.pt").read_bytes() == (
+        tmp_path / "first" / "checkpoint.pt"
+    ).read_bytes()
+    transfer(parent, data, again, seed=2)
+    assert not torch.equal(load(again / "checkpoint.pt")["model"]["encoder.embed_tokens.weight"],
+                           table)  # fmt: skip
+
+
+def test_new_ones_from_those_with_the_same_letters(parent: Path, tmp_path: Path) -> None:
+    for side in ("encoder", "decoder"):
+        dictionary(parent.parent / f"dict.{side}.txt", ["▁ab", "▁abd", "b▁", "xyz", "qq"])
+    transfer(parent, child(tmp_path / "child", CHILD, CHILD), tmp_path / "out", rest="nearest")
+    table = load(tmp_path / "out" / "checkpoint.pt")["model"]["encoder.embed_tokens.weight"]
+    # ▁abc has letters in common with the first three alone, whose rows are 4, 5 and 6.
+    assert table[5].tolist() == [5.0, 5.0, 5.0]
+
+
+def test_what_does_not_fit_is_refused(parent: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="shares embeddings between its sides"):
+        transfer(parent, child(tmp_path / "two", CHILD, CHILD[:2]), tmp_path / "out")
+    data = child(tmp_path / "child", CHILD, CHILD)
+    dictionary(parent.parent / "dict.encoder.txt", PARENT[:3])
+    with pytest.raises(RecipeError, match="knows 9 subwords, .*encoder.txt 7"):
+        transfer(parent, data, tmp_path / "out")
+    (parent.parent / "dict.encoder.txt").unlink()
+    with pytest.raises(RecipeError, match=r"dict.encoder.txt is missing; give a checkpoint that"):
+        transfer(parent, data, tmp_path / "out")
+    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+def bitext(directory: Path) -> Path:
+    """Toy pairs of other sentences, called Spanish and Galician."""
+    write_languages(directory, "es", "gl")
+    made = toy.pairs(400, seed=3)
+    for name, part in {"train": made[40:], "dev": made[:20], "test": made[20:40]}.items():
+        for place, language in enumerate(("es", "gl")):
+            text = "".join(f"{pair[place]}\n" for pair in part)
+            (directory / f"{name}.{language}").write_text(text)
+    return directory
+
+
+@pytest.mark.slow
+def test_the_parents_subwords_are_taken_as_they_are(finished: Recipe, tmp_path: Path) -> None:
+    theirs, out = finished.exp / "subword", tmp_path / "subword"
+    subword(bitext(tmp_path / "child"), out, model=theirs)
+    for name in ("subword.model", "dict.txt"):
+        assert (out / name).read_bytes() == (theirs / name).read_bytes()
+    lines = list(read_lines(tmp_path / "child" / "test.gl"))
+    cut = [" ".join(pieces) for pieces in Codec(theirs).encode(lines, "ca")]
+    assert list(read_lines(out / "test.gl")) == cut
+    settings = json.loads((theirs / "subword.json").read_text())
+    other = tmp_path / "tokenised"
+    other.mkdir()
+    for name in ("subword.model", "dict.txt"):
+        (other / name).write_bytes((theirs / name).read_bytes())
+    (other / "subword.json").write_text(json.dumps({**settings, "tokenise": {"default": []}}))
+    with pytest.raises(RecipeError, match="learned from tokenised text, and this is running text"):
+        subword(tmp_path / "child", tmp_path / "none", model=other)
+
+
+OPTIONS: dict[str, Any] = {
+    **yaml.safe_load((REPOSITORY / "tests" / "toy.yaml").read_text())["options"],
+    "max-update": 20, "total-num-update": 20,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_child_learns_from_where_its_parent_was(finished: Recipe, tmp_path: Path) -> None:
+    subword(bitext(tmp_path / "child"), tmp_path / "subword", vocab_size=120)
+    data, parent = tmp_path / "binary", finished.exp / "train-1" / "checkpoint.pt"
+    binarise(tmp_path / "subword", data)
+    transfer(parent, data, tmp_path / "first")
+    first = tmp_path / "first" / "checkpoint.pt"
+    runs = {
+        "scratch": ({}, None),
+        "child": ({"finetune-from-model": str(first)}, None),
+        "frozen": ({"finetune-from-model": str(first)}, ["encoder.embed_tokens", "encoder.layers"]),
+    }
+    for name, (more, freeze) in runs.items():
+        train(data, tmp_path / name, {**OPTIONS, **more}, average_last=1, freeze=freeze)
+    losses = {
+        name: next(iter(read_curves(read_lines(tmp_path / name / "fairseq.log")).valid.values()))
+        for name in runs
+    }
+    assert losses["child"]["valid_loss"] < losses["scratch"]["valid_loss"] - 0.1
+    before = load(first)["model"]
+    for name, still in (("child", False), ("frozen", True)):
+        after = load(tmp_path / name / "checkpoint.pt")["model"]
+        for key, kept in (("encoder.embed_tokens.weight", still),
+                          ("encoder.layers.0.fc1.weight", still),
+                          ("decoder.layers.0.fc1.weight", False)):  # fmt: skip
+            assert torch.equal(before[key], after[key]) is kept, (name, key)
+    with pytest.raises(
+        RecipeError, match=r"begins with 'encoder.layer'; there are .*decoder.layers"
+    ):
+        train(data, tmp_path / "wrong", OPTIONS, freeze=["encoder.layer"])

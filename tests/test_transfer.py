@@ -39,8 +39,8 @@ def parent(tmp_path: Path) -> Path:
     names = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
              "decoder.output_projection.weight")  # fmt: skip
     model = {**dict.fromkeys(names, table), "encoder.layers.0.fc1.weight": torch.full((2, 2), 7.0)}
-    torch.save({"model": model, "last_optimizer_state": {"state": {}}, "args": argparse.Namespace()},
-               directory / "checkpoint.pt")  # fmt: skip
+    state = {"model": model, "last_optimizer_state": {"state": {}}, "args": argparse.Namespace()}
+    torch.save(state, directory / "checkpoint.pt")
     for side in ("encoder", "decoder"):
         dictionary(directory / f"dict.{side}.txt", PARENT)
     return directory / "checkpoint.pt"
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_refused(parent: Path, tmp_path: Path) -> None:
         transfer(parent, child(tmp_path / "two", CHILD, CHILD[:2]), tmp_path / "out")
     data = child(tmp_path / "child", CHILD, CHILD)
     dictionary(parent.parent / "dict.encoder.txt", PARENT[:3])
-    with pytest.raises(RecipeError, match="knows 9 subwords, .*encoder.txt 7"):
+    with pytest.raises(RecipeError, match=r"knows 9 subwords, .*encoder.txt 7"):
         transfer(parent, data, tmp_path / "out")
     (parent.parent / "dict.encoder.txt").unlink()
     with pytest.raises(RecipeError, match=r"dict.encoder.txt is missing; give a checkpoint that"):

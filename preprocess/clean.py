@@ -76,6 +76,7 @@ def clean(
     out: Path,
     filters: list[dict[str, dict[str, Any] | None]] | None = None,
     normalise: dict[str, list[str]] | None = None,
+    hold_out: list[Path] | None = None,
     workers: int | None = None,
 ) -> None:
     """Normalise and filter the training pairs; dev is normalised, test stays as it is.
@@ -100,6 +101,8 @@ def clean(
         out: directory for the same files, cleaned.
         filters: list of filters; pairs with an empty side are always dropped.
         normalise: steps (nfc, nfkc, quotes) for each language code, or for `default`.
+        hold_out: further bitexts whose dev and test lines are dropped from train, too, in the
+            languages that they share: those of a child, where this is for its parent.
         workers: processes; one per core unless given. The result is the same.
 
     """
@@ -110,7 +113,14 @@ def clean(
     )
     shape = [Normaliser(steps[language]) for language in (src, tgt)]
     held = [
-        held_out_lines(bitext, code, form) for code, form in zip((src, tgt), shape, strict=True)
+        frozenset[str]().union(
+            *(
+                held_out_lines(one, code, form)
+                for one in (bitext, *(hold_out or []))
+                if code in languages(one)
+            )
+        )
+        for code, form in zip((src, tgt), shape, strict=True)
     ]
     train = bitext / f"train.{src}", bitext / f"train.{tgt}"
     usual = usual_ratio(*train) if any(one.name == "length_ratio" for one in chosen) else 1.0

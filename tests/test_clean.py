@@ -13,6 +13,7 @@ from test_preprocess import make_bitext
 
 from pipeline.errors import RecipeError
 from preprocess import bitext, filters
+from preprocess.bitext import write_languages
 from preprocess.clean import clean
 from preprocess.codec import Codec
 from preprocess.features import SCRIPTS, Side, earlier_equal, squash
@@ -131,6 +132,21 @@ def test_further_test_sets_are_held_out_and_kept(tmp_path: Path) -> None:  # B2
     clean(tmp_path / "in", tmp_path / "out")
     assert read(tmp_path / "out") == [("uno", "u")]
     assert (tmp_path / "out" / "test2017.es").read_text() == "dos  gatos!\n"
+
+
+def test_what_a_child_is_tested_with_its_parent_does_not_see(tmp_path: Path) -> None:  # B2
+    pairs = [("uno", "u"), ("Dos gatos", "dos gats"), ("tres", "outra")]
+    make_bitext(tmp_path / "in", train=pairs, test=[("a", "b")])
+    child = tmp_path / "child"
+    child.mkdir()
+    write_languages(child, "es", "gl")
+    for name, line in {"dev.es": "dos gatos!", "dev.gl": "outra", "train.es": "uno"}.items():
+        (child / name).write_text(f"{line}\n")
+    for name in ("train.gl", "test.es", "test.gl"):
+        (child / name).write_text("x\n")
+    clean(tmp_path / "in", tmp_path / "out", hold_out=[child])
+    # By the language that both have, and by dev and test alone.
+    assert read(tmp_path / "out") == [("uno", "u"), ("tres", "outra")]
 
 
 @pytest.mark.parametrize(

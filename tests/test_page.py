@@ -48,7 +48,7 @@ def test_a_stranger_finds_the_answers(finished: Recipe) -> None:
     row = written["systems"]["model-seed1"]["scores"][0]
     low, high = row["mean"] - row["interval"], row["mean"] + row["interval"]
     assert f"{row['value']:.2f} [{low:.1f}, {high:.1f}]" in text and row["signature"] in text
-    assert f"p = {row['p_value']:.4f}, bootstrap" in text
+    assert f"p = {row['p_value']:.4f}, randomisation" in text
     assert re.search("model scores (higher|lower) than the translation memory", text)
     assert "overfit" in text
     assert f"{finished.script} --exp-dir" in text

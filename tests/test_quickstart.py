@@ -46,7 +46,7 @@ def digests(exp: Path, outs: tuple[str, ...]) -> dict[str, dict[str, str]]:
 def test_a_second_run_does_nothing_and_says_so(finished: Recipe) -> None:
     started = time.monotonic()
     output = finished.run()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # 3 s on a machine that has nothing else to do
     assert output.count(": up to date") == len(OUTS) and ran(output) == []
     for text in ("copy of the source", "translation memory", "BLEU: nrefs:1|case:mixed", "together",
                  "decode.translate --bundle", "--force 5", "recipes/template"):  # fmt: skip

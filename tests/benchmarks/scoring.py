@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -48,11 +49,13 @@ def main() -> None:
                 "--out", f"{place}/out"]  # fmt: skip
         for path in systems:
             ours += [f"--systems.{path.name}", str(path)]
-        times, shown = [], ""
+        times, work, shown = list[float](), list[float](), ""
         for command in (theirs, ours):
-            started = time.perf_counter()
+            started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             times.append(time.perf_counter() - started)
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            work.append(used.ru_utime - before.ru_utime)
             shown = shown or done.stdout
         written = json.loads((Path(place) / "out" / "scores.json").read_text())["systems"]
     values = [float(value) for value in re.findall(r"\(p = ([\d.]+)\)", shown)]
@@ -63,6 +66,7 @@ def main() -> None:
     )
     ratio = times[0] / times[1]
     print(f"sacreBLEU {times[0]:.1f} s, score.metrics {times[1]:.1f} s: {ratio:.1f} times")
+    print(f"processor time {work[0]:.1f} s against {work[1]:.1f} s: {work[0] / work[1]:.1f} times")
     print(f"{len(found)} p-values, largest difference {largest:.4f} (they show four digits)")
 
 

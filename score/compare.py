@@ -97,6 +97,11 @@ def with_interval(system: System, metric: str) -> str:
     return f"{mean_and_spread(system.values[metric])} [{low:.1f}, {high:.1f}]"
 
 
+def shown_p(p: float) -> str:
+    """As it is printed: `= 0.012`, or `< 0.001`."""
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def _row(name: str, system: System, baseline: System | None, language: str) -> Row:
     row = {"system": name, "seeds": str(len(system.seeds))}
     for metric, values in system.values.items():
@@ -105,7 +110,7 @@ def _row(name: str, system: System, baseline: System | None, language: str) -> R
             difference = mean(values) - mean(baseline.values[metric])
             samples = [each.samples(metric, language) for each in (system, baseline)]
             p = bootstrap_p_value(difference, *samples)
-            row[f"p {metric}"] = f"{p:.3f}"
+            row[f"p {metric}"] = shown_p(p).removeprefix("= ")
     if system.pairs:
         row["pairs"] = f"{system.pairs:,}"
     if minutes := system.minutes():

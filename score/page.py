@@ -19,7 +19,7 @@ from pipeline.errors import RecipeError
 from pipeline.lines import read_lines, write_lines
 from pipeline.manifest import Manifest, chain, file_record
 from score import drawing
-from score.compare import with_interval
+from score.compare import shown_p, with_interval
 from score.experiment import (
     BASELINES,
     System,
@@ -55,7 +55,7 @@ class Example:
     other: str = ""
 
 
-def page(exp: Path, source: Path, references: Path, out: Path) -> None:
+def page(exp: Path, source: Path, references: Path, out: Path, sentence: int | None = None) -> None:
     """Write one self-contained HTML page about an experiment.
 
     Example: python -m score.page --exp exp --source exp/clean/test.es
@@ -66,6 +66,8 @@ def page(exp: Path, source: Path, references: Path, out: Path) -> None:
         source: test set, source side.
         references: test set, target side.
         out: the page.
+        sentence: line of the test set, counted from 1, to show the attention for (default: the
+            first of 6 to 14 words).
 
     """
     found = all_scores(exp)
@@ -97,7 +99,7 @@ def page(exp: Path, source: Path, references: Path, out: Path) -> None:
         examples=lines.examples(),
         other=base.title if base else "",
         compared=lines.compared() if base else {},
-        attention=_attention(main, source),
+        attention=_attention(main, source, sentence),
         stages=[(m.stage, m.title, f"{m.seconds:,.1f}", f"{m.peak_memory_bytes / 2**20:,.0f}",
                  m.damage(path) or "as it was made") for path, m in stages],
         settings=_settings(main),
@@ -139,7 +141,8 @@ def _verdicts(scores: Path, base: System | None) -> Iterator[str]:
                 if ours == theirs
                 else "scores " + ("higher than" if ours > theirs else "lower than")
             )
-            yield f"{system.name} {word} the {base.title}, {chance} ({both}; p = {p:.4f}, {test})."
+            sure = f"{both}; p {shown_p(p)}, {test}"
+            yield f"{system.name} {word} the {base.title}, {chance} ({sure})."
 
 
 def _fitted(system: System) -> Iterator[str]:
@@ -192,7 +195,7 @@ def _score_rows(scores: Path) -> tuple[list[str], list[list[str]], list[str]]:
         cells = []
         for metric in system.values:
             p = system.p_values[metric]
-            mark = "" if p is None else f", p = {p:.3f}"
+            mark = "" if p is None else f", p {shown_p(p)}"
             cells.append(with_interval(system, metric) + mark)
         rows.append([system.title, str(len(system.seeds)), *cells])
     notes = [f"{metric}: {text}" for metric, text in signatures(written).items()]
@@ -298,11 +301,17 @@ class _Lines:
 
 
 def _attention(
-    system: System, source: Path
+    system: System, source: Path, sentence: int | None
 ) -> tuple[list[str], list[tuple[str, list[str]]]] | None:
     """Subwords of a sentence of usual length, and for each of its translation the weights."""
     bundle = maker(system.hypotheses[0], "decode.export")
-    line = next((s for s in read_lines(source) if 6 <= len(s.split()) <= 14), None)
+    lines = list(read_lines(source))
+    if sentence is not None and not 0 < sentence <= len(lines):
+        raise RecipeError(f"{source} has {len(lines):,} lines, and no line {sentence}")
+    if sentence is not None:
+        line: str | None = lines[sentence - 1]
+    else:
+        line = next((text for text in lines if 6 <= len(text.split()) <= 14), None)
     found = attention(bundle, line) if bundle and line else None
     if found is None:
         return None

@@ -11,7 +11,7 @@ from test_significance import text, worse, write
 
 from pipeline.errors import RecipeError
 from score import drawing
-from score.compare import compare
+from score.compare import compare, shown_p
 from score.gain import gain
 from score.metrics import score
 from score.page import marked
@@ -83,7 +83,8 @@ def test_rows_hold_what_sacrebleu_says(tmp_path: Path, capsys: pytest.CaptureFix
     found = PairedTest(named, {"chrF": CHRF()}, [REFS], "bs")()[1]["chrF2"][1]
     low, high = found.mean - found.ci, found.mean + found.ci
     assert lines[3] == (f'better,1,"{found.score:.2f} [{low:.1f}, {high:.1f}]",'
-                        f"{found.p_value:.3f}")  # fmt: skip
+                        f"{'< 0.001' if found.p_value < 0.001 else round(found.p_value, 3)}")  # fmt: skip
+    assert (shown_p(0.0009), shown_p(0.001), shown_p(0.05)) == ("< 0.001", "= 0.001", "= 0.050")
     assert lines[4].startswith("seeds,2,") and "±" in lines[4]
     # Every recipe's directory is called exp.
     for name in ("one", "two"):

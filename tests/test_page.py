@@ -48,7 +48,8 @@ def test_a_stranger_finds_the_answers(finished: Recipe) -> None:
     row = written["systems"]["model-seed1"]["scores"][0]
     low, high = row["mean"] - row["interval"], row["mean"] + row["interval"]
     assert f"{row['value']:.2f} [{low:.1f}, {high:.1f}]" in text and row["signature"] in text
-    assert f"p = {row['p_value']:.4f}, randomisation" in text
+    p = row["p_value"]
+    assert f"p {f'= {p:.3f}' if p >= 0.001 else '< 0.001'}, randomisation" in text
     assert re.search("model scores (higher|lower) than the translation memory", text)
     assert "overfit" in text
     assert f"{finished.script} --exp-dir" in text
@@ -100,6 +101,12 @@ def test_only_one_metric_and_the_wrong_references(finished: Recipe, tmp_path: Pa
     subprocess.run([*make, clean / "test.ca"], check=True, cwd=REPOSITORY)
     page = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
     assert "TER of model-seed1" in page and "BLEU" not in re.sub("<pre>.*?</pre>", "", page)
+    done = subprocess.run([*make, clean / "test.ca", "--sentence", "3"], cwd=REPOSITORY)
+    chosen = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    assert done.returncode == 0 and chosen != page
+    done = subprocess.run([*make, clean / "test.ca", "--sentence", "999"], cwd=REPOSITORY,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 2 and "lines, and no line 999" in done.stderr
     done = subprocess.run([*make, clean / "dev.ca"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 2 and "dev.ca; give the references of its test set" in done.stderr
 

@@ -82,8 +82,8 @@ def test_rows_hold_what_sacrebleu_says(tmp_path: Path, capsys: pytest.CaptureFix
     named = [("plain", plain["model-seed1"]), ("better", better["model-seed1"])]
     found = PairedTest(named, {"chrF": CHRF()}, [REFS], "bs")()[1]["chrF2"][1]
     low, high = found.mean - found.ci, found.mean + found.ci
-    assert lines[3] == (f'better,1,"{found.score:.2f} [{low:.1f}, {high:.1f}]",'
-                        f"{'< 0.001' if found.p_value < 0.001 else round(found.p_value, 3)}")  # fmt: skip
+    p = "< 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
+    assert lines[3] == f'better,1,"{found.score:.2f} [{low:.1f}, {high:.1f}]",{p}'
     assert (shown_p(0.0009), shown_p(0.001), shown_p(0.05)) == ("< 0.001", "= 0.001", "= 0.050")
     assert lines[4].startswith("seeds,2,") and "±" in lines[4]
     # Every recipe's directory is called exp.

@@ -136,8 +136,9 @@ def test_an_ensemble_is_fairseq_s(finished, tmp_path: Path) -> None:
     first, second = exp / "train-1" / "checkpoint.pt", tmp_path / "second.pt"
     state = load(first)
     torch.manual_seed(1)
-    for value in state["model"].values():
-        value += 0.7 * value.std() * torch.randn(value.shape) if value.numel() > 1 else 0
+    for name, value in state["model"].items():
+        if value.numel() > 1:
+            state["model"][name] = value + 0.7 * value.std() * torch.randn(value.shape)
     torch.save(state, second)
     export(first, exp / "subword", tmp_path / "bundle", exp / "binary", ensemble=[str(second)])
     shutil.move(second, tmp_path / "elsewhere.pt")  # a bundle is complete in itself

@@ -106,7 +106,7 @@ def test_shared_embeddings_are_averaged_once_and_stay_shared(tmp_path: Path) -> 
 def test_a_checkpoint_at_the_end_of_an_epoch_is_kept(tmp_path: Path) -> None:
     def last(updates: int) -> None:
         torch.save({"optimizer_history": [{"num_updates": updates}],
-                    "extra_state": {"train_iterator": {"epoch": 3}}},
+                    "extra_state": {"train_iterator": {"epoch": 4, "iterations_in_epoch": 0}}},
                    tmp_path / "checkpoint_last.pt")  # fmt: skip
 
     for updates in (100, 150, 200, 200):

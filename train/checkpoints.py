@@ -73,7 +73,9 @@ def keep_last(directory: Path, every: int) -> None:
     if every <= 0 or not last.exists() or (updates := updates_of(last)) % every:
         return
     if not any(directory.glob(f"checkpoint_*_{updates}.pt")):
-        epoch = load(last)["extra_state"]["train_iterator"]["epoch"]
+        place = load(last)["extra_state"]["train_iterator"]
+        # At the end of an epoch, fairseq is at the beginning of the next.
+        epoch = place["epoch"] - (place["iterations_in_epoch"] == 0)
         partial = directory / "kept.partial"
         shutil.copyfile(last, partial)
         partial.rename(directory / f"checkpoint_{epoch}_{updates}.pt")

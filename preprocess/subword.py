@@ -108,7 +108,6 @@ def subword(
     bitext: Path,
     out: Path,
     vocab_size: int = 4000,
-    model: Path | None = None,
     model_type: Literal["unigram", "bpe", "subword-nmt"] = "unigram",
     coverage: float = 1.0,
     byte_fallback: bool = False,
@@ -116,6 +115,7 @@ def subword(
     glossaries: list[str] | None = None,
     symbols: list[str] | None = None,
     sampled: bool = False,
+    model: Path | None = None,
     workers: int | None = None,
 ) -> None:
     """Learn one subword model for both languages from train, and cut all sets with it.
@@ -129,8 +129,6 @@ def subword(
         out: directory for the model and the cut text.
         vocab_size: number of subwords, or of merges for subword-nmt; lowered, and said so, where
             the text is too small for it.
-        model: directory of this command's, whose subword model and dictionary to use instead of
-            learning new ones, as those of a parent model are for its child.
         model_type: unigram or bpe (by SentencePiece), or subword-nmt's BPE.
         coverage: share of the characters to cover; below 1, the rarest become unknown.
         byte_fallback: spell unknown characters as bytes (SentencePiece only).
@@ -140,6 +138,8 @@ def subword(
         symbols: entries that no text becomes, such as language tags: <2es>.
         sampled: give the dictionary an entry for all that BPE-dropout can make, for the option
             `sampling` of train.fairseq (subword-nmt only; SentencePiece's always has them).
+        model: directory of this command's, whose subword model and dictionary to use instead of
+            learning new ones, as those of a parent model are for its child.
         workers: processes; one per core unless given. The result is the same.
 
     """

@@ -209,7 +209,7 @@ def _dropped(stages: Sequence[tuple[Path, Manifest]]) -> Iterator[tuple[str, str
         for name, number in facts.get("pairs", {}).items() if "sources" in facts else ():
             yield manifest.title, f"{name} pairs fetched", f"{number:,}", ""
         for fact, number in facts.items():
-            if fact != "kept" and not fact.endswith("_kept"):
+            if not isinstance(number, int) or (fact != "kept" and not fact.endswith("_kept")):
                 continue
             part = fact.removesuffix("kept").rstrip("_")
             reasons = facts.get(f"{part}_dropped" if part else "dropped") or {}

@@ -66,7 +66,7 @@ def test_rows_follow_their_strings(parent: Path, tmp_path: Path) -> None:
     assert model["encoder.layers.0.fc1.weight"].unique().tolist() == [7.0]
     assert "last_optimizer_state" not in state
     facts = json.loads((tmp_path / "first" / "facts.json").read_text())
-    assert facts["kept"] == {"encoder": 2, "decoder": 2}
+    assert facts["from_parent"] == {"encoder": 2, "decoder": 2}
     again = tmp_path / "again"
     transfer(parent, data, again)
     assert (again / "checkpoint.pt").read_bytes() == (

@@ -90,7 +90,7 @@ def transfer(
         (out / f"dict.{side}.txt").write_bytes((data / f"dict.{language}.txt").read_bytes())
     state.pop("last_optimizer_state", None)
     save(state, out / CHECKPOINT)
-    note(out, kept=kept, rest=rest, seed=seed)
+    note(out, from_parent=kept, rest=rest, seed=seed)
 
 
 def _move(

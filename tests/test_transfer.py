@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +167,25 @@ def test_a_child_learns_from_where_its_parent_was(finished: Recipe, tmp_path: Pa
         RecipeError, match=r"begins with 'encoder.layer'; there are .*decoder.layers"
     ):
         train(data, tmp_path / "wrong", OPTIONS, freeze=["encoder.layer"])
+
+
+@pytest.mark.slow
+def test_the_recipe_from_two_languages_to_the_table(tmp_path: Path) -> None:
+    settings = {
+        "train": f"file:{toy.write_tsv(tmp_path / 'child.tsv', 500, seed=3)}",
+        "parent_train": f"file:{toy.write_tsv(tmp_path / 'parent.tsv', 600)}",
+        "pairs": "200", "vocab_size": "120", "updates": "20", "parent_updates": "20",
+        "methods": "child match parents", "seeds": "1",
+        "train_config": str(REPOSITORY / "tests" / "toy.yaml"),
+    }  # fmt: skip
+    recipe = REPOSITORY / "recipes" / "transfer" / "run.sh"
+    command = [str(recipe), "--exp-dir", str(tmp_path / "exp")]
+    for name, value in settings.items():
+        command += ["--set", f"{name}={value}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.search(r"^parents +\d+\.\d\d \[", done.stdout, re.MULTILINE)
+    assert "subwords are the parent's" in done.stdout and "report: " in done.stdout
+    again = subprocess.run([*command, "--list"], capture_output=True, text=True, check=True)
+    assert "never run" not in again.stdout and again.stdout.count(" done") > 20
+    wrong = subprocess.run([*command, "--set", "methods=match"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "child must be among the methods" in wrong.stderr

@@ -1,11 +1,10 @@
 """MODEL_CARD.md of a bundle (Mitchell et al. 2019): what the model is, from manifests."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.languages import find
-from pipeline.manifest import Manifest, owner
+from pipeline.manifest import Manifest, ancestors
 
 CARD = "MODEL_CARD.md"
 
@@ -28,10 +27,15 @@ def card(src: str, tgt: str, quantization: str, pairs: int, training: Path, text
         "",
         "## Training",
         f"- text: {pairs:,} pairs",
-        *(f"- from {url} (sha256 {digest})" for url, digest in _sources(text)),
+        *(
+            f"- from {source['url']} (sha256 {source['sha256']})"
+            for _, stage in ancestors(text)
+            for source in stage.facts.get("sources", [])
+        ),
     ]
     if manifest:
-        lines.append(f"- {manifest.started[:10]}, {manifest.seconds / 60:.1f} minutes on "
+        minutes = facts.get("training_minutes") or manifest.seconds / 60
+        lines.append(f"- {manifest.started[:10]}, {minutes:.1f} minutes on "
                      f"{manifest.host['cores']} cores ({facts.get('device', 'CPU')})")  # fmt: skip
     for fact in ("parameters", "updates", "seed", "dev_perplexity", "preset"):
         if facts.get(fact):
@@ -52,18 +56,3 @@ def card(src: str, tgt: str, quantization: str, pairs: int, training: Path, text
         "may be used as the licences of that text allow.",
         "",
     ])  # fmt: skip
-
-
-def _sources(path: Path) -> Iterator[tuple[str, str]]:
-    """Address and digest of each raw file that a directory comes from."""
-    waiting, seen = [path], set()
-    while waiting:
-        found = owner(waiting.pop(0).resolve())
-        if found is None or found[0] in seen:
-            continue
-        directory, manifest = found
-        seen.add(directory)
-        yield from (
-            (source["url"], source["sha256"]) for source in manifest.facts.get("sources", [])
-        )
-        waiting += manifest.inputs(directory)

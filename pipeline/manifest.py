@@ -153,17 +153,23 @@ def owner(path: Path) -> tuple[Path, Manifest] | None:
     return None
 
 
+def ancestors(path: Path) -> Iterator[tuple[Path, Manifest]]:
+    """Directory and manifest of the stage that made `path`, and of all before it, nearest first."""
+    waiting, seen = [path.resolve()], set[Path]()
+    while waiting:
+        found = owner(waiting.pop(0))
+        if found is None or found[0] in seen:
+            continue
+        seen.add(found[0])
+        yield found
+        waiting += found[1].inputs(found[0])
+
+
 def chain(path: Path) -> Iterator[str]:
     """Yield printable lines from `path` back to the raw files, each stage once."""
-    found = owner(path.resolve())
-    if found is None:
+    if owner(path.resolve()) is None:
         raise RecipeError(f"{path} was not made by a recipe: no {NAME} in it or above it")
-    waiting, seen = [found], set()
-    while waiting:
-        directory, manifest = waiting.pop(0)
-        if directory in seen:
-            continue
-        seen.add(directory)
+    for directory, manifest in ancestors(path):
         yield f"stage {manifest.stage}  {manifest.title}  ({directory})"
         yield f"  {manifest.started}, {manifest.seconds:.1f} s, on {manifest.host['name']}"
         for name, record in manifest.files.items():
@@ -178,7 +184,6 @@ def chain(path: Path) -> Iterator[str]:
             else:
                 changed = "" if _digest(source_path, *upstream) == digest else ", CHANGED SINCE"
                 yield f"  from  {digest}  {source_path} (stage {upstream[1].stage}{changed})"
-                waiting.append(upstream)
 
 
 def _digest(path: Path, directory: Path, manifest: Manifest) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import RecipeError
-from pipeline.manifest import REPOSITORY, Manifest, owner
+from pipeline.manifest import REPOSITORY, Manifest, ancestors, owner
 from score.measures import Counts, measure
 from score.metrics import COUNTS, SCORES, seeds_of
 from score.statistics import Samples, bootstrap
@@ -183,16 +183,9 @@ def maker(path: Path | None, module: str) -> Path | None:
 
     `module` is the beginning of a name, such as `train.`.
     """
-    waiting, seen = [path] if path else [], set()
-    while waiting:
-        found = owner(waiting.pop(0))
-        if found is None or found[0] in seen:
-            continue
-        directory, manifest = found
-        seen.add(directory)
+    for directory, manifest in ancestors(path) if path else ():
         if any(word.startswith(module) for word in manifest.key["command"]):
             return directory
-        waiting += manifest.inputs(directory)
     return None
 
 

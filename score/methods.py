@@ -1,6 +1,5 @@
 """The table of recipes/backtranslation: what each way of using monolingual text gave."""
 
-import json
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.manifest import Manifest, note, write_json
+from score.experiment import read, signatures
 from score.metrics import SEED, mean_and_spread
 from score.tables import aligned
 
@@ -109,16 +109,15 @@ def _manifest(directory: Path) -> Manifest:
 
 def _systems(scores: Path) -> dict[str, Any]:
     _manifest(scores)
-    systems = json.loads((scores / "scores.json").read_text(encoding="utf-8"))["systems"]
     return {
         name: {score["metric"]: score for score in system["scores"]}
-        for name, system in systems.items()
+        for name, system in read(scores)["systems"].items()
     }
 
 
 def _signatures(exp: Path) -> list[str]:
-    found = next(iter(_systems(exp / "score-test").values()))
-    lines = [f"{metric}: {found[metric]['signature']}" for metric in ("BLEU", "chrF")]
+    found = signatures(read(exp / "score-test"))
+    lines = [f"{metric}: {found[metric]}" for metric in ("BLEU", "chrF")]
     for path in sorted(exp.glob("score-dev-reverse*")):
         if Manifest.read(path) is None:  # a stage that was interrupted
             continue

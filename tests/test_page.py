@@ -122,6 +122,12 @@ def test_results_and_card_come_from_manifests(finished: Recipe, tmp_path: Path) 
     (row,) = [line for line in lines if line.startswith("| model")]
     assert row.startswith(f"| model | 1 | {value:.2f} [") and "| 30 |" in row
     assert str(finished.exp.parent) not in out.read_text()
+    compare = [".venv/bin/python", "-m", "score.compare", finished.exp, "--form", "csv"]
+    done = subprocess.run(compare, check=True, cwd=REPOSITORY, capture_output=True, text=True)
+    row = next(line for line in done.stdout.splitlines() if line.startswith("exp,1,"))
+    assert f"{value:.2f} [" in row and re.search(
+        r"[\d.]+,\"?[\d,]+\"?$", row
+    )  # minutes, parameters
     card = (finished.exp / "bundle-1" / "MODEL_CARD.md").read_text(encoding="utf-8")
     binary = Manifest.read(finished.exp / "binary")
     assert binary is not None

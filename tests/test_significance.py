@@ -263,6 +263,14 @@ def test_parts_and_segments(tmp_path: Path) -> None:
         "1–9": 1,  # u comes twice
         "10–99": 1,  # v ten times
     }
+    second = write(tmp_path / "r2", ["q", "q", hyps[2], "b"])
+    score(files, tmp_path / "r", tmp_path / "out", "en", more_references=[second],
+          metrics=["exact match"])  # fmt: skip
+    both = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert both["systems"]["m"]["scores"][0]["value"] == 100 and len(both["references"]) == 2
+    with pytest.raises(RecipeError, match=r"short has 2 lines, .*r 4"):
+        score(files, tmp_path / "r", tmp_path / "out", "en",
+              more_references=[write(tmp_path / "short", ["a", "b"])])  # fmt: skip
     with pytest.raises(RecipeError, match="needs --source, and --train"):
         score(files, tmp_path / "r", tmp_path / "out", "en", by=["rarest"])
     before = (tmp_path / "out" / "counts.npz").read_bytes()

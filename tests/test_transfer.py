@@ -171,6 +171,8 @@ def test_a_child_learns_from_where_its_parent_was(finished: Recipe, tmp_path: Pa
 
 @pytest.mark.slow
 def test_the_recipe_from_two_languages_to_the_table(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "a dir, with comma é"
+    tmp_path.mkdir()
     settings = {
         "train": f"file:{toy.write_tsv(tmp_path / 'child.tsv', 500, seed=3)}",
         "parent_train": f"file:{toy.write_tsv(tmp_path / 'parent.tsv', 600)}",

@@ -70,10 +70,12 @@ def keep_last(directory: Path, every: int) -> None:
     `every` is save-interval-updates.
     """
     last = directory / LAST
-    if every <= 0 or not last.exists() or (updates := updates_of(last)) % every:
+    if every <= 0 or not last.exists():
         return
-    if not any(directory.glob(f"checkpoint_*_{updates}.pt")):
-        place = load(last)["extra_state"]["train_iterator"]
+    state = load(last)
+    updates = int(state["optimizer_history"][-1]["num_updates"])
+    if updates % every == 0 and not any(directory.glob(f"checkpoint_*_{updates}.pt")):
+        place = state["extra_state"]["train_iterator"]
         # At the end of an epoch, fairseq is at the beginning of the next.
         epoch = place["epoch"] - (place["iterations_in_epoch"] == 0)
         partial = directory / "kept.partial"

@@ -53,8 +53,11 @@ def install(out: Path) -> None:
             resumed[0] = True
             _remember_patience(out / LOG, cfg.checkpoint, trainer.get_num_updates(), cli)
         losses, stop = original(cfg, trainer, task, epoch_itr, *arguments)
-        if trainer.is_data_parallel_master and epoch_itr.end_of_epoch():
-            keep_last(out, cfg.checkpoint.save_interval_updates)
+        every = cfg.checkpoint.save_interval_updates
+        # Asked before a checkpoint is read, which takes a while for a large model.
+        due = every > 0 and epoch_itr.end_of_epoch() and trainer.get_num_updates() % every == 0
+        if due and trainer.is_data_parallel_master:
+            keep_last(out, every)
         if not stop and _asked():
             checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
             stop = True

@@ -71,7 +71,7 @@ train_on() {
         --options.max-update "$count" ${threads:+--cpu-threads "$threads"} --seed "$seed"
 }
 schedule=(--config "$train_config" --options.total-num-update)
-[[ " child preset " == *" $methods "* ]] ||
+[[ ! " $methods " =~ \ (match|nearest|parents)\  ]] ||
     train_on parent parent 1 "$parent_updates" "" -- "${schedule[@]}" "$parent_updates"
 parent=$exp/train-parent-1
 

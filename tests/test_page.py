@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -52,7 +53,7 @@ def test_a_stranger_finds_the_answers(finished: Recipe) -> None:
     assert f"p {f'= {p:.3f}' if p >= 0.001 else '< 0.001'}, randomisation" in text
     assert re.search("model scores (higher|lower) than the translation memory", text)
     assert "overfit" in text
-    assert f"{finished.script} --exp-dir" in text
+    assert f"{shlex.quote(str(finished.script))} --exp-dir" in text
     assert f"--exp-dir '{finished.exp}'" in text
     for heading in ("In short", "Scores", "From raw text to training", "Training", "Examples",
                     "By length of the reference", "Where the model looks", "How to repeat it",

@@ -19,6 +19,8 @@ from sacrebleu.metrics.ter import TER
 
 from pipeline.errors import RecipeError
 from pipeline.languages import Language, find
+from score import fast
+from score.edits import edits
 
 Counts = NDArray[np.float64]
 
@@ -35,8 +37,8 @@ class Measure(Protocol):
     def count(self, hypotheses: Sequence[str]) -> Counts:
         """What counts in each line: (lines, counts)."""
 
-    def score(self, sums: Counts) -> float:
-        """The score of counts that were added up, from 0 to 100 (TER: from 0)."""
+    def scores(self, sums: NDArray[Any]) -> NDArray[np.float64]:
+        """The score of each row of counts that were added up, from 0 to 100 (TER: from 0)."""
 
     def score_line(self, counts: Counts) -> float:
         """The score of a single line."""
@@ -96,16 +98,37 @@ class _SacreBLEU:
 
     def __init__(self, metric: Metric, references: Sequence[Sequence[str]]) -> None:
         self._metric = metric
-        # Cut into n-grams once, for all systems.
-        metric._ref_cache = metric._cache_references(references)
+        # Lines of the reference, if the metric has a quick way to count against one.
+        self._reference: list[str] | None = None
+        simple = isinstance(metric, TER) or (isinstance(metric, CHRF) and not metric.word_order)
+        if simple and len(references) == 1:
+            self._reference = [metric._preprocess_segment(line) for line in references[0]]
+            metric.num_refs = 1  # the signature says so
+        else:
+            # Cut into n-grams once, for all systems.
+            metric._ref_cache = metric._cache_references(references)
         self.signature = str(metric.get_signature())
 
     def count(self, hypotheses: Sequence[str]) -> Counts:
-        found = self._metric._extract_corpus_statistics(compose(hypotheses), None)
-        return np.array(found, dtype=np.float64)
+        lines = compose(hypotheses)
+        if self._reference is None:
+            found = self._metric._extract_corpus_statistics(lines, None)
+            return np.array(found, dtype=np.float64)
+        lines = [self._metric._preprocess_segment(line) for line in lines]
+        if isinstance(self._metric, CHRF):
+            return fast.chrf_counts(lines, self._reference, self._metric)
+        ours, wanted = ([line.split() for line in side] for side in (lines, self._reference))
+        return np.array([edits(ours, wanted), [len(words) for words in wanted]]).T
 
-    def score(self, sums: Any) -> float:
+    def scores(self, sums: NDArray[Any]) -> NDArray[np.float64]:
         # In the precision of the sums, as sacreBLEU has it.
+        if isinstance(self._metric, BLEU):
+            return fast.bleu_scores(sums, self._score)
+        if isinstance(self._metric, CHRF):
+            return fast.chrf_scores(sums, self._metric.beta, self._score)
+        return np.array([self._score(row) for row in sums])
+
+    def _score(self, sums: Any) -> float:
         return self._metric._compute_score_from_stats(sums).score  # type: ignore[no-any-return]
 
     def score_line(self, counts: Any) -> float:
@@ -116,7 +139,19 @@ class _SacreBLEU:
         return float(metric._compute_score_from_stats(counts.astype(np.int64)).score)
 
 
-class _Rouge:
+class _Shares:
+    """A measure whose counts are a part, and what it is a part of."""
+
+    def scores(self, sums: NDArray[Any]) -> NDArray[np.float64]:
+        part, whole = sums.astype(np.float64).T
+        shares: NDArray[np.float64] = 100 * part / np.where(whole, whole, 1)
+        return shares
+
+    def score_line(self, counts: Counts) -> float:
+        return float(self.scores(counts[None])[0])
+
+
+class _Rouge(_Shares):
     """F-measure of ROUGE-N or -L (Lin 2004), averaged over lines, by rouge-score.
 
     With several references, that of the best. Words are what Unicode calls so, in lower case;
@@ -147,11 +182,6 @@ class _Rouge:
         ]
         return np.stack([np.array(best), np.ones(len(best))], axis=1)
 
-    def score(self, sums: Counts) -> float:
-        return 100 * float(sums[0]) / float(sums[1])
-
-    score_line = score
-
 
 class _Words:
     """A tokeniser as rouge-score wants it; its own knows a to z only."""
@@ -166,7 +196,7 @@ class _Words:
         return seen.split() if self._spaces else [c for c in seen if c != " "]
 
 
-class _ExactMatch:
+class _ExactMatch(_Shares):
     """Percentage of lines that equal a reference, but for spaces at the ends."""
 
     def __init__(self, references: Sequence[Sequence[str]], lowercase: bool) -> None:
@@ -181,13 +211,8 @@ class _ExactMatch:
         pairs = zip(compose(hypotheses), self._wanted, strict=True)
         return np.array([[self._seen(line) in wanted, 1.0] for line, wanted in pairs])
 
-    def score(self, sums: Counts) -> float:
-        return 100 * float(sums[0]) / float(sums[1])
 
-    score_line = score
-
-
-class _LengthRatio:
+class _LengthRatio(_Shares):
     """Characters of the hypotheses as a percentage of those of the (first) reference."""
 
     def __init__(self, references: Sequence[Sequence[str]], lowercase: bool) -> None:
@@ -197,8 +222,3 @@ class _LengthRatio:
     def count(self, hypotheses: Sequence[str]) -> Counts:
         pairs = zip(compose(hypotheses), self._lengths, strict=True)
         return np.array([[float(len(line.strip())), float(length)] for line, length in pairs])
-
-    def score(self, sums: Counts) -> float:
-        return 100 * float(sums[0]) / float(sums[1]) if sums[1] else 0.0
-
-    score_line = score

@@ -33,7 +33,7 @@ class Confidence:
 
 def value(measure: Measure, counts: Counts) -> float:
     """The score of all lines together."""
-    return float(measure.score(_exact(counts.sum(0, keepdims=True))[0]))
+    return float(measure.scores(_exact(counts.sum(0, keepdims=True)))[0])
 
 
 def _exact(rows: Counts) -> Counts:
@@ -48,14 +48,14 @@ def bootstrap(measure: Measure, counts: Counts, samples: int = BOOTSTRAPS) -> Sa
     """
     lines = len(counts)
     drawn = np.random.default_rng(SEED).choice(lines, size=(samples, lines), replace=True)
-    scores: list[float] = []
+    scores = []
     for part in np.array_split(drawn, 1 + samples * lines // _BLOCK):
         cells = (np.arange(len(part))[:, None] * lines + part).ravel()
         times = np.bincount(cells, minlength=len(part) * lines).reshape(len(part), lines)
         # sacreBLEU adds up in single precision.
         sums = (times.astype(np.float64) @ counts).astype(np.float32)
-        scores += [measure.score(row) for row in sums]
-    return np.array(scores)
+        scores.append(measure.scores(sums))
+    return np.concatenate(scores)
 
 
 def confidence(samples: Samples) -> Confidence:
@@ -101,10 +101,7 @@ def randomisation_p_value(
             ]
         )
         one, other = exchanged + system.sum(0), baseline.sum(0) - exchanged
-        differences += [
-            measure.score(a) - measure.score(b)
-            for a, b in zip(_exact(one), _exact(other), strict=True)
-        ]
+        differences += measure.scores(_exact(one)) - measure.scores(_exact(other))
         real += value(measure, system) - value(measure, baseline)
     if not real:
         return 1.0

@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sacrebleu import sentence_bleu
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.lib_ter import translation_edit_rate
 from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest
 
 from pipeline.errors import RecipeError
+from score.edits import distances, edits
 from score.measures import measure
 from score.metrics import score
 from score.statistics import (
@@ -295,3 +299,54 @@ def test_systems_with_other_seeds_than_the_baseline(tmp_path: Path) -> None:
         assert together["a"]["chrF"]["p_value"] is None
         assert 0 < together["b"]["chrF"]["p_value"] < 0.05
         assert together["copy"]["chrF"]["p_value"] < 0.001 + 1 / 1001
+
+
+@given(
+    st.lists(st.tuples(st.text("ab é\u3000字𝄞", max_size=9), st.text("ab é字𝄞", max_size=9)),
+             min_size=1, max_size=5)
+)  # fmt: skip
+def test_letters_are_counted_as_by_sacrebleu(pairs: list[tuple[str, str]]) -> None:
+    """Short lines, blank ones, and letters outside of 16 bits: each line's counts are the same."""
+    hypotheses, references = zip(*pairs, strict=True)
+    ours = measure("chrF", [references], "en").count(hypotheses)
+    assert ours.tolist() == CHRF()._extract_corpus_statistics(hypotheses, [references])
+
+
+def test_a_line_of_very_many_letters_is_counted_as_by_sacrebleu() -> None:
+    line = "".join(map(chr, range(0x4E00, 0x4E00 + 3000)))
+    ours = measure("chrF", [[line]], "zh").count([line[500:]])
+    assert ours.tolist() == CHRF()._extract_corpus_statistics([line[500:]], [[line]])
+
+
+def test_a_score_without_matches_is_sacrebleus() -> None:
+    hypotheses, references = ["a b c d e", "x y"], ["a b c f e", "z"]
+    for name, metric in (("BLEU", BLEU()), ("chrF", CHRF())):
+        made = measure(name, [references], "en")
+        expected = metric.corpus_score(hypotheses, [references]).score
+        assert value(made, made.count(hypotheses)) == expected
+
+
+_words = st.lists(st.sampled_from("abcdefg"), max_size=9)
+
+
+@given(st.lists(st.tuples(_words, _words), min_size=1, max_size=4))
+def test_edits_are_counted_as_by_sacrebleu(pairs: list[tuple[list[str], list[str]]]) -> None:
+    """Few different words, so that there is much to move."""
+    hypotheses, references = zip(*pairs, strict=True)
+    assert edits(hypotheses, references).tolist() == [
+        translation_edit_rate(ours, wanted)[0] for ours, wanted in pairs
+    ]
+
+
+def test_edits_of_long_lines_are_counted_as_by_sacrebleu() -> None:
+    """Longer than the band that sacreBLEU looks at; parts moved, left out and put in."""
+    dice, differences = random.Random(1), 0
+    for _ in range(300):
+        wanted = [str(dice.randrange(40)) for _ in range(dice.randrange(20, 70))]
+        ours = [word for word in wanted if dice.random() > dice.choice((0.05, 0.3))]
+        at, to = dice.randrange(len(ours)), dice.randrange(len(ours))
+        ours[to:to] = dice.sample(ours[at : at + 5], len(ours[at : at + 5]))
+        expected = translation_edit_rate(ours, wanted)[0]
+        assert edits([ours], [wanted]).tolist() == [expected]
+        differences += expected != distances([ours], [wanted])[0]
+    assert differences > 30  # moving did help in some

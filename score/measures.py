@@ -27,6 +27,7 @@ Counts = NDArray[np.float64]
 STANDARD = ("BLEU", "chrF", "TER")
 ALL = ("BLEU", "chrF", "chrF++", "TER", "spBLEU", "ROUGE-1", "ROUGE-2", "ROUGE-L", "exact match",
        "length ratio")  # fmt: skip
+COMET = "COMET"
 
 
 class Measure(Protocol):
@@ -52,6 +53,8 @@ def measure(
     Text is compared in NFC, in which the same visible text has the same bytes. Raises RecipeError
     if the measure is unknown, or what it needs is not installed.
     """
+    if name == COMET:  # only `score.comet` can count it
+        return Shares()
     if name not in ALL:
         raise RecipeError(f"unknown metric {name!r}; there are {', '.join(ALL)}")
     language = find(target_language)
@@ -139,8 +142,14 @@ class _SacreBLEU:
         return float(metric._compute_score_from_stats(counts.astype(np.int64)).score)
 
 
-class _Shares:
+class Shares:
     """A measure whose counts are a part, and what it is a part of."""
+
+    signature = ""
+
+    def count(self, hypotheses: Sequence[str]) -> Counts:
+        """A kind of measure has its own; this one can only score what was counted before."""
+        raise NotImplementedError
 
     def scores(self, sums: NDArray[Any]) -> NDArray[np.float64]:
         part, whole = sums.astype(np.float64).T
@@ -151,7 +160,7 @@ class _Shares:
         return float(self.scores(counts[None])[0])
 
 
-class _Rouge(_Shares):
+class _Rouge(Shares):
     """F-measure of ROUGE-N or -L (Lin 2004), averaged over lines, by rouge-score.
 
     With several references, that of the best. Words are what Unicode calls so, in lower case;
@@ -196,7 +205,7 @@ class _Words:
         return seen.split() if self._spaces else [c for c in seen if c != " "]
 
 
-class _ExactMatch(_Shares):
+class _ExactMatch(Shares):
     """Percentage of lines that equal a reference, but for spaces at the ends."""
 
     def __init__(self, references: Sequence[Sequence[str]], lowercase: bool) -> None:
@@ -212,7 +221,7 @@ class _ExactMatch(_Shares):
         return np.array([[self._seen(line) in wanted, 1.0] for line, wanted in pairs])
 
 
-class _LengthRatio(_Shares):
+class _LengthRatio(Shares):
     """Characters of the hypotheses as a percentage of those of the (first) reference."""
 
     def __init__(self, references: Sequence[Sequence[str]], lowercase: bool) -> None:

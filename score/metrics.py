@@ -16,7 +16,8 @@ from pipeline.lines import read_lines, write_lines
 from pipeline.manifest import file_record, note, write_json
 from pipeline.parallel import parallel_map
 from score import groups
-from score.measures import STANDARD, Counts, Measure, measure
+from score.comet import Comet
+from score.measures import COMET, STANDARD, Counts, Measure, measure
 from score.statistics import (
     Samples,
     bootstrap,
@@ -140,6 +141,7 @@ def score(
     by: list[str] | None = None,
     train: Path | None = None,
     segments: bool = False,
+    comet: Path | None = None,
 ) -> None:
     """Score one or more systems on the same references.
 
@@ -169,9 +171,11 @@ def score(
         train: for `rarest`, the source side of the training text.
         segments: write segments.tsv with the scores of each line, too (of BLEU, sacreBLEU's
             sentence BLEU: eff:yes).
+        comet: checkpoint of a COMET model (…/checkpoints/model.ckpt), to score with it, too;
+            needs `source`, and an environment that comet.txt describes.
 
     """
-    names = metrics or list(STANDARD)
+    names = list(metrics or STANDARD)
     files = [references, *(more_references or [])]
     lines = [list(read_lines(path)) for path in files]
     sources = list(read_lines(source)) if source else None
@@ -187,7 +191,14 @@ def score(
             raise RecipeError(f"{path}: {error}") from error
         for warning in warnings[name]:
             print(f"warning: {path}: {warning}")
+    if COMET in names:
+        raise RecipeError("COMET needs a model: leave it out of --metrics and say --comet MODEL")
     measures = {name: measure(name, lines, target_language, lowercase) for name in names}
+    if comet:
+        if sources is None:
+            raise RecipeError("COMET compares with the source, too: add --source FILE")
+        measures[COMET] = Comet(comet, sources, lines[0], hypotheses)
+        names.append(COMET)
     labels = {kind: groups.labels(kind, lines[0], sources, train) for kind in by or []}
 
     def measured(task: tuple[str, str]) -> tuple[Counts, Samples]:

@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import os
 import random
+import subprocess
+import sys
 import unicodedata
 import zipfile
 from collections.abc import Sequence
@@ -12,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu import sentence_bleu
@@ -22,6 +26,7 @@ from sacrebleu.metrics.ter import TER
 from sacrebleu.significance import PairedTest
 
 from pipeline.errors import RecipeError
+from pipeline.lines import write_lines
 from score.edits import distances, edits
 from score.measures import measure
 from score.metrics import score
@@ -350,3 +355,36 @@ def test_edits_of_long_lines_are_counted_as_by_sacrebleu() -> None:
         assert edits([ours], [wanted]).tolist() == [expected]
         differences += expected != distances([ours], [wanted])[0]
     assert differences > 30  # moving did help in some
+
+
+@pytest.mark.slow
+def test_spbleu_is_that_of_sacrebleus_command(tmp_path: Path) -> None:
+    """With a model of our own in the place of FLORES-200's, which the command finds there, too."""
+    lines = text("ca", 400)
+    models = tmp_path / "models"
+    models.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_prefix=str(models / "made"), vocab_size=60,
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    (models / "made.model").rename(models / "flores200sacrebleuspm")
+    write_lines(tmp_path / "references", lines)
+    write_lines(tmp_path / "system", (line[: len(line) * 2 // 3] for line in lines))
+    there = {**os.environ, "SACREBLEU": str(tmp_path)}
+    theirs = json.loads(
+        subprocess.run(
+            [sys.executable, "-m", "sacrebleu", tmp_path / "references", "-i", tmp_path / "system",
+             "--tokenize", "flores200", "--width", "12"],
+            env=there, check=True, capture_output=True, text=True,
+        ).stdout
+    )  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "score.metrics", "--references", tmp_path / "references",
+         "--target-language", "ca", "--systems.it", tmp_path / "system", "--metrics+", "spBLEU",
+         "--out", tmp_path / "score"],
+        env=there, check=True,
+    )  # fmt: skip
+    (ours,) = json.loads((tmp_path / "score/scores.json").read_text())["systems"]["it"]["scores"]
+    assert round(ours["value"], 12) == theirs["score"]
+    assert ours["signature"] == theirs["signature"]
+    assert "tok:flores200" in ours["signature"]

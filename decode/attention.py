@@ -15,6 +15,8 @@ def attention(bundle: Path, line: str) -> tuple[list[str], list[str], list[list[
     """
     loaded = Bundle.load(bundle)
     pieces = loaded.codec.encode([line], loaded.description.source_language)[0]
+    if loaded.description.tag:
+        pieces = [loaded.description.tag, *pieces]
     translator = loaded.translator
     if not isinstance(translator, ctranslate2.Translator):
         return None

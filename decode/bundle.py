@@ -41,13 +41,17 @@ _LONGER, _LONGER_BY = 2.0, 20
 
 @dataclass
 class Description:
-    """What bundle.json says. `max_source_subwords` is the longest source seen in training."""
+    """What bundle.json says. `max_source_subwords` is the longest source seen in training.
+
+    `tag` is what each source begins with, in a model of several target languages.
+    """
 
     source_language: str
     target_language: str
     max_source_subwords: int
     quantization: str
     checkpoint_sha256: str
+    tag: str | None = None
 
 
 @dataclass
@@ -178,7 +182,8 @@ class Bundle:
         """Yield (line number, hypotheses) for each segment, in order."""
         order = sorted(range(len(segments)), key=lambda i: len(segments[i][1]))
         prefix = self.codec.encode([self.search.prefix], self.description.target_language)[0]
-        begin = [self.search.tag] if self.search.tag else []
+        tag = self.search.tag or self.description.tag
+        begin = [tag] if tag else []
         results: dict[int, list[Hypothesis]] = {}
         waiting = []
         while order:

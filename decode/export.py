@@ -12,6 +12,7 @@ import torch
 
 from decode.bundle import DESCRIPTION, ENSEMBLE, MODEL, Description
 from decode.card import CARD, card
+from decode.direction import take_direction
 from decode.ensemble import save
 from decode.shortlist import FILE as SHORTLIST
 from decode.shortlist import write_shortlist
@@ -35,6 +36,7 @@ def export(
     quantization: Literal["float32", "int8", "float16"] = "float32",
     ensemble: list[str] = [],  # noqa: B006
     shortlist: bool = False,
+    direction: str | None = None,
 ) -> None:
     """Make a bundle of a checkpoint and the vocabulary it was trained with.
 
@@ -54,6 +56,10 @@ def export(
             data. fairseq decodes with all at once, which takes far longer than one does.
         shortlist: have the model choose among the subwords that the training text suggests for
             those of the source (IBM model 1), which is faster and changes few outputs.
+        direction: for a model of several pairs, the languages to translate between, as es-gl; also
+            one that it was not trained on (default: the first pair).
+        direction: for a model of several pairs, the languages to translate between, as es-gl; also
+            one that it was not trained on (default: the first pair).
 
     """
     src, tgt = languages(subwords)
@@ -63,12 +69,17 @@ def export(
         raise RecipeError("an ensemble is of fairseq's checkpoints, and decodes in float32")
     if ensemble and shortlist:
         raise RecipeError("an ensemble, which fairseq decodes, takes no shortlist")
+    begin, plain = None, out / "direction.pt"
     if checkpoint.suffix == ".npz":
         converter = _from_marian(checkpoint, subwords)
     elif data:
         for one in checkpoints:
             _check_fairseq(one, data, subwords)
-        converter = _from_fairseq(checkpoint, data)
+        out.mkdir(parents=True, exist_ok=True)
+        begin = take_direction(checkpoint, direction, codec, plain)
+        if begin and ensemble:
+            raise RecipeError("an ensemble is of models of one pair of languages")
+        converter = _from_fairseq(plain if begin else checkpoint, data)
     else:
         raise RecipeError(f"{checkpoint} is fairseq's; it needs --data, what it was trained on")
     out.mkdir(parents=True, exist_ok=True)
@@ -78,6 +89,7 @@ def export(
         save(checkpoints, [data / f"dict.{side}.txt" for side in (src, tgt)], out / ENSEMBLE)
     else:
         converter.convert(str(out / MODEL), quantization=quantization, force=True)
+        plain.unlink(missing_ok=True)
     if shortlist:
         source, target = (subwords / f"train.{language}" for language in (src, tgt))
         write_shortlist(source, target, out / MODEL / SHORTLIST)
@@ -86,7 +98,9 @@ def export(
         shutil.copyfile(checkpoint.parent / NAME, out / "training.json")
     lengths = [len(line.split(" ")) for line in read_lines(subwords / f"train.{src}")]
     digest = " ".join(file_record(one).sha256 for one in checkpoints)
-    description = Description(src, tgt, max(lengths), quantization, digest)
+    if direction:
+        src, _, tgt = direction.partition("-")
+    description = Description(src, tgt, max(lengths), quantization, digest, begin)
     write_json(out / DESCRIPTION, vars(description))
     text = card(src, tgt, quantization, len(lengths), checkpoint.parent, subwords)
     (out / CARD).write_text(text, encoding="utf-8")

@@ -17,6 +17,7 @@ from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess.bitext import SETS, languages, write_languages
+from preprocess.mix import PAIRS
 from preprocess.subword import DICTIONARY
 
 # fairseq's numbers for its own symbols, before those of the dictionary.
@@ -111,6 +112,8 @@ def binarise(subwords: Path, out: Path, workers: int | None = None) -> None:
     look_up, dtype = indexer(numbers), number_type(numbers)
 
     write_languages(out, src, tgt)
+    if (subwords / f"train{PAIRS}").exists():
+        shutil.copyfile(subwords / f"train{PAIRS}", out / f"train{PAIRS}")
     facts = {}
     for language in (src, tgt):
         shutil.copyfile(subwords / DICTIONARY, out / f"dict.{language}.txt")

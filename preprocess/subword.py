@@ -22,6 +22,7 @@ from preprocess import bpe
 from preprocess.bitext import SETS, languages, write_languages
 from preprocess.codec import MODEL, SETTINGS, Codec, write_settings
 from preprocess.escape import escape
+from preprocess.mix import PAIRS, tag
 from preprocess.normalise import read_steps
 from preprocess.tokenise import Tokenisation
 
@@ -121,6 +122,7 @@ def subword(
     """Learn one subword model for both languages from train, and cut all sets with it.
 
     Writes subword.model, subword.json, fairseq's dict.txt, and train, dev and test as subwords.
+    Where preprocess.mix made the bitext, each source begins with the tag of its target language.
 
     Example: python -m preprocess.subword --bitext exp/clean --out exp/subword --vocab-size 2000
 
@@ -147,6 +149,10 @@ def subword(
     if plain := [symbol for symbol in symbols or () if escape(symbol) == symbol]:
         raise RecipeError(f"symbol {plain[0]!r} could be text; write tags as <2es>")
     train = [bitext / f"train.{language}" for language in (src, tgt)]
+    mixed = (bitext / f"train{PAIRS}").exists()
+    if mixed:
+        targets = {pair.partition("-")[2] for pair in read_lines(bitext / f"train{PAIRS}")}
+        symbols = [*(symbols or []), *map(tag, sorted(targets))]
     tokenisation = Tokenisation.load(bitext)
     settings = {
         "type": "subword-nmt" if model_type == "subword-nmt" else "sentencepiece",
@@ -163,6 +169,8 @@ def subword(
     known = set[str]()
     if model:
         known = _reuse(model, out, settings)
+        if missing := set(symbols or ()) - known:
+            raise RecipeError(f"{model} knows no {missing.pop()}; learn one with --symbols")
         size = vocab_size = len(known)
     elif model_type == "subword-nmt":
         merges = bpe.learn(_word_counts(train, workers), vocab_size)
@@ -194,6 +202,9 @@ def subword(
         for language in (src, tgt):
             file = f"{name}.{language}"
             counts += _cut(codec, bitext / file, language, out / file, workers)
+        if mixed:
+            _begin_with_tags(bitext / f"{name}{PAIRS}", out / f"{name}.{src}")
+            shutil.copyfile(bitext / f"{name}{PAIRS}", out / f"{name}{PAIRS}")
         if name == "train" and not model:
             if model_type == "subword-nmt":
                 more = bpe.all_units(merges, counts) if sampled else []
@@ -210,6 +221,13 @@ def subword(
         share = 100 * unknown / max(1, total)
         print(f"{name:<5} {total:>13,} subwords, unknown {unknown:,} ({share:.3f} %)")
     note(out, vocabulary=size, dictionary=len(known), sets=facts)
+
+
+def _begin_with_tags(pairs: Path, cut: Path) -> None:
+    """Put before each line of `cut` the tag of the target language that `pairs` says it has."""
+    lines = zip(read_lines(pairs), read_lines(cut), strict=True)
+    tagged = [f"{tag(pair.partition('-')[2])} {line}".rstrip() for pair, line in lines]
+    write_lines(cut, tagged)
 
 
 def _reuse(model: Path, out: Path, settings: dict[str, Any]) -> set[str]:

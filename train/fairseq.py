@@ -18,8 +18,9 @@ from pipeline.manifest import UNFINISHED, note, write_json
 from pipeline.parallel import cores
 from preprocess.binarise import read_dictionary
 from preprocess.bitext import languages
+from preprocess.mix import PAIRS
 from preprocess.subword import DICTIONARY
-from train import presets
+from train import multilingual, presets
 from train.checkpoints import (
     LAST,
     average,
@@ -33,6 +34,7 @@ from train.child import run
 from train.curves import parameters, parse_record, plot, read_curves
 from train.data import check_data, check_parent, number_of_pairs
 from train.fairseq_main import main as fairseq_main
+from train.multilingual import Share
 from train.settings import refuse_changes
 from train.stopping import LOG, unfinished
 from train.trouble import DivergenceWatch, explain, last_run
@@ -85,6 +87,8 @@ def train(
     subwords: Path | None = None,
     sampling: float = 0.0,
     freeze: list[str] | None = None,
+    share: Share = "all",
+    adversarial: float = 0.0,
     amp: Literal["none", "bf16", "fp16"] = "none",
     processes: int | None = None,
     cpu_threads: int | None = None,
@@ -118,6 +122,11 @@ def train(
             model's exponent (0.2). 0 trains on the same subwords in every epoch.
         freeze: beginnings of names of parameters that keep the values they begin with, such as
             encoder.embed_tokens, encoder.layers.0 or decoder (with finetune-from-model).
+        share: what languages share, where preprocess.mix mixed several: all; the encoder, with a
+            decoder for each target language; the decoder, with an encoder for each source
+            language; or the embeddings alone.
+        adversarial: weight with which the encoder learns to hide the source language from a
+            discriminator; it rises from 0 during the training (Ganin et al. 2016). Try 1.
         amp: number format for a GPU: half as much memory, and more speed.
         processes: on so many GPUs, or in so many processes on the CPU (default: every GPU, or 1).
         cpu_threads: threads of each process on the CPU (default: one for each core, shared out).
@@ -133,6 +142,10 @@ def train(
     check_data(data)
     check_parent(data, options)
     settings: dict[str, Any] = {"out": str(out), "cpu_threads": cpu_threads, "freeze": freeze}
+    if share != "all" or adversarial:
+        multilingual.check(data, adversarial)
+        settings["multilingual"] = [str(data), share, adversarial,
+                                    int(options.get("max-update") or 10_000)]  # fmt: skip
     if sampling or stop_on != "loss":
         _check_subwords(data, subwords)
     if sampling:
@@ -155,8 +168,11 @@ def train(
     begun = any(out.glob("checkpoint*.pt"))
     text = " ".join(f"{path.name}:{path.stat().st_size}" for path in sorted(data.glob("train.*")))
     refuse_changes(
-        out, {**options, **ours, "sampling": sampling, "freeze": freeze, "data": text}, begun
-    )
+        out,
+        {**options, **ours, "sampling": sampling, "freeze": freeze, "data": text,
+         "share": share, "adversarial": adversarial},
+        begun,
+    )  # fmt: skip
     if (out / CHECKPOINT).exists():
         print(f"{out / CHECKPOINT} is there already; delete the directory to train anew")
     else:
@@ -165,6 +181,8 @@ def train(
         keep_last(out, every)  # killed between fairseq's copy of it and ours
         for side, language in zip(("encoder", "decoder"), languages(data), strict=True):
             shutil.copyfile(data / f"dict.{language}.txt", out / f"dict.{side}.txt")
+        if (data / f"train{PAIRS}").exists():
+            write_json(out / multilingual.PAIRS_OF, multilingual.directions(data))
         if not (out / TRAINED).exists():  # else it was killed after the last update
             _run(data, out, command_line, settings, processes, cpu_threads)
         if (updates := unfinished(out)) is not None:
@@ -189,6 +207,8 @@ def train(
         stop_on=stop_on,
         sampling=sampling,
         freeze=freeze,
+        share=share,
+        adversarial=adversarial,
         parameters=parameters(read_lines(out / LOG)),
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         updates=max(summary.train, default=0),

@@ -16,7 +16,16 @@ import torch
 
 from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
-from train import attention, dev_score, fast, freeze, resample, stopping, together
+from train import (
+    attention,
+    dev_score,
+    fast,
+    freeze,
+    multilingual,
+    resample,
+    stopping,
+    together,
+)
 
 
 def check_options(arguments: list[str]) -> None:
@@ -77,6 +86,8 @@ def main() -> None:
         sys.exit(2)
     for module in (attention, fast, together):
         module.install()
+    if settings.get("multilingual"):
+        multilingual.install(*settings["multilingual"])
     stopping.install(Path(settings["out"]))
     cli.cli_main()
     # Where training stops within an epoch, fairseq's reader is still at work in a thread, and one

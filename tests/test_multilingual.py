@@ -1,0 +1,185 @@
+"""Several pairs in one model: what is mixed, what is shared, and what the encoder tells."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy
+import yaml
+from conftest import REPOSITORY
+
+from decode.bundle import Bundle
+from decode.export import export
+from pipeline.errors import RecipeError
+from pipeline.lines import read_lines, write_bitext
+from preprocess.binarise import binarise
+from preprocess.bitext import SETS, write_languages
+from preprocess.mix import mix
+from preprocess.subword import subword
+from score.retrieval import found_first, retrieval, told_apart
+from train.checkpoints import load
+from train.curves import read_curves
+from train.fairseq import train
+from train.multilingual import _Reversed, schedule, sides, take_out
+
+OPTIONS = yaml.safe_load((REPOSITORY / "tests" / "toy.yaml").read_text())["options"]
+
+
+def bitext(directory: Path, src: str, tgt: str, count: int, reverse: bool = False) -> Path:
+    """Toy pairs; reversed words make a third language."""
+    write_languages(directory, src, tgt)
+    pairs = toy.pairs(count)
+    if reverse:
+        pairs = [(source, " ".join(target.split()[::-1])) for source, target in pairs]
+    for name, start in zip(SETS, (0, -20, -10), strict=True):
+        part = pairs[: count - 20] if name == "train" else pairs[start : start + 10 or None]
+        write_bitext(directory / f"{name}.{src}", directory / f"{name}.{tgt}", part)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Subwords and binary data of four directions."""
+    place = tmp_path_factory.mktemp("mixed")
+    one = bitext(place / "es-gl", "es", "gl", 120)
+    other = bitext(place / "es-ca", "es", "ca", 420, reverse=True)
+    mix([str(one), str(other)], place / "text", both=True)
+    subword(place / "text", place / "subword", vocab_size=120, workers=1)
+    binarise(place / "subword", place / "binary", workers=1)
+    return place
+
+
+def test_small_pairs_are_taken_more_often(tmp_path: Path) -> None:
+    """100 and 400 pairs at temperature 2: shares of 1 to 2, so 200 of the small and all of the
+    large; at temperature 1 each as it is."""  # noqa: D205, D209
+    one = bitext(tmp_path / "es-gl", "es", "gl", 120)
+    other = bitext(tmp_path / "es-ca", "es", "ca", 420)
+    for temperature, expected in ((2.0, 200), (1.0, 100)):
+        mix([str(one), str(other)], tmp_path / "text", temperature=temperature)
+        pairs = list(read_lines(tmp_path / "text/train.pairs"))
+        assert (pairs.count("es-gl"), pairs.count("es-ca")) == (expected, 400)
+    sources = list(read_lines(tmp_path / "text/train.es"))
+    assert sources[:100] == list(read_lines(one / "train.es"))
+    assert (tmp_path / "text/dev.gl").read_bytes() == (one / "dev.gl").read_bytes()
+    assert list(read_lines(tmp_path / "text/dev.pairs")) == ["es-gl"] * 10
+    with pytest.raises(RecipeError, match="es-gl is given twice"):
+        mix([str(one), str(one)], tmp_path / "again")
+
+
+def test_each_source_begins_with_the_tag_of_its_target(mixed: Path) -> None:
+    text, cut = mixed / "text", mixed / "subword"
+    pairs = list(read_lines(cut / "train.pairs"))
+    assert list(dict.fromkeys(pairs)) == ["es-gl", "es-ca", "gl-es", "ca-es"]
+    lines = list(read_lines(cut / "train.es"))
+    for pair, line in zip(pairs, lines, strict=True):
+        assert line.startswith(f"<2{pair[3:]}> ▁")
+    back = pairs.index("gl-es")
+    assert next(iter(read_lines(text / "train.gl"))) == list(read_lines(text / "train.es"))[back]
+    assert not any("<2" in line for line in read_lines(cut / "train.gl"))
+    assert next(iter(read_lines(cut / "dev.es"))).startswith("<2gl> ")
+    known = {line.split(" ")[0] for line in read_lines(cut / "dict.txt")}
+    assert {"<2gl>", "<2ca>", "<2es>"} <= known
+
+
+def test_parts_of_a_direction_are_taken_out() -> None:
+    """Three targets: the first pair's decoder has the plain name, the third's is second beside."""
+    pairs = ["es-gl", "es-ca", "en-pt"]
+    assert sides(pairs) == (["es", "en"], ["gl", "ca", "pt"])
+    model = {
+        name: torch.tensor(float(number))
+        for number, name in enumerate(
+            ["encoder.w", "decoder.w", "more_encoders.0.w", "more_decoders.0.w",
+             "more_decoders.1.w", "discriminator.0.weight"]
+        )
+    }  # fmt: skip
+    numbers = lambda direction: {  # noqa: E731
+        name: int(value) for name, value in take_out(model, pairs, direction).items()
+    }
+    assert numbers("es-gl") == {"encoder.w": 0, "decoder.w": 1}
+    assert numbers("es-ca") == {"encoder.w": 0, "decoder.w": 3}
+    assert numbers("en-pt") == {"encoder.w": 2, "decoder.w": 4}
+    with pytest.raises(RecipeError, match="translates to gl, ca, pt, not de"):
+        take_out(model, pairs, "es-de")
+
+
+def test_the_gradient_is_reversed_and_its_weight_rises() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    (3 * _Reversed.apply(x, 0.5)).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [-1.5, -1.5]
+    # 2 / (1 + e^-10p) - 1, by hand: 0, and at 0.1 tanh(0.5) = 0.4621.
+    assert schedule(0.0, 1.0) == 0.0
+    assert schedule(0.1, 1.0) == pytest.approx(0.46212, abs=1e-5)
+    assert schedule(7.0, 2.0) == pytest.approx(2.0, abs=1e-3)
+
+
+def test_retrieval_by_hand() -> None:
+    queries = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], np.float32)
+    candidates = np.array([[5.0, 0.1], [0.1, 1.0], [0.0, 3.0]], np.float32)
+    # The second's nearest is the third, of the very same direction; the third's is the second.
+    assert found_first(queries, candidates) == pytest.approx(100 / 3)
+    generator = np.random.default_rng(1)
+    same, shifted = generator.normal(size=(2, 300, 4)).astype(np.float32)
+    assert told_apart(same, shifted) == pytest.approx(50, abs=8)
+    assert told_apart(same, shifted + 9) == 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("share", "more"),
+    [("all", set()), ("encoder", {"more_decoders.0", "more_decoders.1"}),
+     ("decoder", {"more_encoders.0", "more_encoders.1"}),
+     ("embeddings", {"more_encoders.0", "more_encoders.1", "more_decoders.0", "more_decoders.1"})],
+)  # fmt: skip
+def test_a_model_shares_what_it_is_told(
+    mixed: Path, tmp_path: Path, share: str, more: set[str]
+) -> None:
+    """Each part is trained, and a direction that was never seen is translated, too."""
+    adversarial = 1.0 if share == "encoder" else 0.0
+    out = tmp_path / "train"
+    train(mixed / "binary", out, {**OPTIONS, "max-update": 20, "total-num-update": 20}, average_last=2, share=share,  # type: ignore[arg-type]
+          adversarial=adversarial)  # fmt: skip
+    model = load(out / "checkpoint.pt")["model"]
+    parts = {".".join(name.split(".")[:2]) for name in model if name.startswith("more_")}
+    assert parts == more
+    for side in {name.split(".")[0] for name in more}:
+        plain = side.removeprefix("more_").removesuffix("s")
+        first, second = (model[f"{name}.layers.0.fc1.weight"] for name in (f"{side}.0", plain))
+        assert not torch.equal(first, second)
+        assert (
+            model[f"{side}.0.embed_tokens.weight"].data_ptr()
+            == model["encoder.embed_tokens.weight"].data_ptr()
+        )
+    curves = read_curves(read_lines(out / "fairseq.log"))
+    told = [row.get("discriminator") for row in curves.train.values()]
+    assert all(0 <= (row or -1) <= 100 for row in told) if adversarial else not any(told)
+    outputs = {}
+    for direction in ("es-gl", "ca-gl", None):
+        export(out / "checkpoint.pt", mixed / "subword", tmp_path / "bundle", mixed / "binary",
+               direction=direction)  # fmt: skip
+        bundle = Bundle.load(tmp_path / "bundle", threads=1)
+        assert bundle.description.tag == "<2gl>"
+        outputs[direction] = bundle.translate(["ba ce dila."])
+        assert not (tmp_path / "bundle/direction.pt").exists()
+    assert bundle.description.source_language == "es"
+    assert outputs[None] == outputs["es-gl"]
+    retrieval(out / "checkpoint.pt", mixed / "binary", mixed / "subword",
+              mixed / "text/test.es", mixed / "text/test.gl", tmp_path / "found",
+              directions=["es-gl", "gl-es"])  # fmt: skip
+    result = json.loads((tmp_path / "found/retrieval.json").read_text())
+    assert result["sentences"] == 10 and 0 <= result["found"] <= 100
+
+
+@pytest.mark.slow
+def test_an_adversary_needs_two_sources(tmp_path: Path) -> None:
+    one = bitext(tmp_path / "es-gl", "es", "gl", 60)
+    other = bitext(tmp_path / "es-ca", "es", "ca", 60)
+    mix([str(one), str(other)], tmp_path / "text")
+    subword(tmp_path / "text", tmp_path / "subword", vocab_size=100, workers=1)
+    binarise(tmp_path / "subword", tmp_path / "binary", workers=1)
+    with pytest.raises(RecipeError, match="all is from es: mix with --both true"):
+        train(tmp_path / "binary", tmp_path / "train", OPTIONS, adversarial=1.0)
+    (tmp_path / "binary/train.pairs").unlink()
+    with pytest.raises(RecipeError, match=r"is of one pair of languages; mix several"):
+        train(tmp_path / "binary", tmp_path / "train", OPTIONS, share="encoder")

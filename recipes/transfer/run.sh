@@ -1,50 +1,79 @@
 #!/usr/bin/env bash
 # A model of a few thousand pairs with the help of a related language: Spanish to Galician from a
 # parent of Spanish to Catalan, learned from LibreOffice's help. One table: the child alone, and
-# each way to begin with the parent, for as many updates.
+# each way to use the parent's text.
 #
 #     recipes/transfer/run.sh --set pairs=1000 --set seeds=1,2,3
 #     recipes/transfer/run.sh --set parent_tgt=pt --set methods="child match"
+#     recipes/transfer/run.sh --set src=en --set tgt=lug --set parent_tgt=swa \
+#         --set train='file:/corpora/lafand/en-lug/train.{lang}.gz' …
 
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 
-setting src=es "source language of both"
+all_methods="child preset match nearest mapped shared parents multilingual adversarial backtranslation combined"
+setting src=es "source language of the child"
 setting tgt=gl "target language of the child"
+setting parent_src= "source language of the parent (default: the child's)"
 setting parent_tgt=ca "target language of the parent"
 setting train=libreoffice-help "where the child's text is; see python -m preprocess.fetch --help"
-setting parent_train= "where the parent's is (default: the same)"
+setting dev= "the child's development set (empty: split off train)"
+setting test= "the child's test set (empty: split off train)"
+setting parent_train= "where the parent's text is (default: the same)"
+setting parent_dev= "the parent's development set (empty: split off its train)"
+setting parent_test= "the parent's test set (empty: split off its train)"
 setting pairs=2000 "pairs of the child to use"
-setting methods="child preset match nearest parents" "what to compare"
+setting methods="$all_methods" "what to compare"
 setting vocab_size=4000 "number of subwords of the parent, and of the child's own"
 setting updates=600 "updates of a child"
-setting parent_updates=1200 "updates of the parent"
+setting parent_updates=1200 "updates of the parent; a multilingual model has both"
+setting adversarial=1 "weight of the adversary"
+setting mono=4000 "sentences to translate back"
 setting train_config="$recipe/conf/train.yaml" "options of fairseq-train for all but preset"
 setting threads= "cores for each training (default: all)"
 setting seeds=1,2 "seeds of each child"
 start "$@"
 
+parent_src=${parent_src:-$src} parent_train=${parent_train:-$train}
 for method in $methods; do
-    [[ " child preset match nearest parents " == *" $method "* ]] ||
-        _fail "method '$method': there are child, preset, match, nearest and parents"
+    [[ " $all_methods " == *" $method "* ]] || _fail "method '$method': there are $all_methods"
 done
 [[ " $methods " == *" child "* ]] || _fail "child must be among the methods: all are compared with it"
+# wants METHOD ...: whether one of these is to be compared.
+wants() {
+    local method
+    for method; do [[ " $methods " != *" $method "* ]] || return 0; done
+    return 1
+}
 
-# text NAME TARGET WHERE OPTION ...: fetched and cleaned.
+# text NAME SOURCE TARGET TRAIN DEV TEST OPTION ...: fetched and cleaned.
 text() {
-    local name=$1 target=$2 where=$3
-    shift 3
+    local name=$1 source=$2 target=$3 where=$4 dev=$5 test=$6
+    shift 6
     stage 1 "Fetch, $name" --out "$exp/fetch-$name" -- \
-        python -m preprocess.fetch --src "$src" --tgt "$target" --train "$where" \
-        --lock "$exp/sources.json" --out "$exp/fetch-$name"
-    stage 2 "Clean, $name" --in "$exp/fetch-$name" "$exp/fetch-child" --out "$exp/clean-$name" -- \
+        python -m preprocess.fetch --src "$source" --tgt "$target" --train "$where" \
+        ${dev:+--dev "$dev"} ${test:+--test "$test"} --lock "$exp/sources.json" \
+        --out "$exp/fetch-$name"
+    stage 2 "Clean, $name" --in "$exp/fetch-$name" "${@/#--hold-out+=/}" --out "$exp/clean-$name" -- \
         python -m preprocess.clean --bitext "$exp/fetch-$name" --out "$exp/clean-$name" "$@"
 }
-text child "$tgt" "$train"
-# What the child is tested with, its parent must not have seen either.
-text parent "$parent_tgt" "${parent_train:-$train}" --hold-out+ "$exp/fetch-child"
+text child "$src" "$tgt" "$train" "$dev" "$test"
+# What is tested with, the parent must not have seen either: the child's sets, and those of
+# zero-shot translation between the two target languages, where their text is found without more.
+held=("$exp/fetch-child")
+if [[ $src == "$parent_src" && $train$parent_train == libreoffice-helplibreoffice-help ]]; then
+    text zero "$parent_tgt" "$tgt" "$train" '' ''
+    held+=("$exp/fetch-zero")
+fi
+text parent "$parent_src" "$parent_tgt" "$parent_train" "$parent_dev" "$parent_test" \
+    "${held[@]/#/--hold-out+=}"
 stage 2 "Take $pairs pairs" --in "$exp/clean-child" --out "$exp/bitext" -- \
     python -m preprocess.subset --bitext "$exp/clean-child" --out "$exp/bitext" --pairs "$pairs"
 
+# binarise NAME: fairseq's files of what was cut.
+binarise() {
+    stage 4 "Binarise, $1" --in "$exp/subword-$1" --out "$exp/binary-$1" -- \
+        python -m preprocess.binarise --subwords "$exp/subword-$1" --out "$exp/binary-$1"
+}
 # data NAME BITEXT OPTION ...: cut and binarised.
 data() {
     local name=$1 bitext=$2 option inputs=()
@@ -54,12 +83,21 @@ data() {
         --out "$exp/subword-$name" -- \
         python -m preprocess.subword --bitext "$bitext" --out "$exp/subword-$name" \
         --vocab-size "$vocab_size" "$@"
-    stage 4 "Binarise, $name" --in "$exp/subword-$name" --out "$exp/binary-$name" -- \
-        python -m preprocess.binarise --subwords "$exp/subword-$name" --out "$exp/binary-$name"
+    binarise "$name"
 }
 data parent "$exp/clean-parent"
 data own "$exp/bitext"
-data parents "$exp/bitext" --model "$exp/subword-parent"
+! wants parents || data parents "$exp/bitext" --model "$exp/subword-parent"
+if wants shared multilingual adversarial combined; then
+    stage 2 "Mix child and parent, both ways" --in "$exp/bitext" "$exp/clean-parent" \
+        --out "$exp/mixed" -- python -m preprocess.mix --bitexts+ "$exp/bitext" \
+        --bitexts+ "$exp/clean-parent" --both true --out "$exp/mixed"
+    data mixed "$exp/mixed"
+fi
+if wants shared; then
+    data shared-parent "$exp/clean-parent" --model "$exp/subword-mixed"
+    data shared "$exp/bitext" --model "$exp/subword-mixed"
+fi
 
 # train_on NAME DATA SEED UPDATES INPUT -- OPTION ...
 train_on() {
@@ -70,61 +108,148 @@ train_on() {
         python -m train.fairseq --data "$exp/binary-$data" --out "$exp/train-$name-$seed" "$@" \
         --options.max-update "$count" ${threads:+--cpu-threads "$threads"} --seed "$seed"
 }
+# export_to BUNDLE TRAINED DATA OPTION ...
+export_to() {
+    local bundle=$1 trained=$2 data=$3
+    shift 3
+    stage 6 "Export, ${bundle##*/bundle-}" --in "$trained/checkpoint.pt" "$exp/binary-$data" \
+        "$exp/subword-$data" --out "$bundle" -- \
+        python -m decode.export --checkpoint "$trained/checkpoint.pt" --data "$exp/binary-$data" \
+        --subwords "$exp/subword-$data" --out "$bundle" "$@"
+}
+# translate NAME INPUT: by the bundle of that name.
+translate() {
+    stage 6 "Translate, $1" --in "$exp/bundle-$1" "$2" --out "$exp/translate-$1" -- \
+        python -m decode.translate --bundle "$exp/bundle-$1" --input "$2" --out "$exp/translate-$1"
+}
 schedule=(--config "$train_config" --options.total-num-update)
-[[ ! " $methods " =~ \ (match|nearest|parents)\  ]] ||
+! wants match nearest mapped parents combined ||
     train_on parent parent 1 "$parent_updates" "" -- "${schedule[@]}" "$parent_updates"
+! wants shared || train_on shared-parent shared-parent 1 "$parent_updates" "" -- \
+    "${schedule[@]}" "$parent_updates"
 parent=$exp/train-parent-1
 
-for method in match nearest; do
-    [[ " $methods " == *" $method "* ]] || continue
-    rest=random
-    [[ $method == match ]] || rest=nearest
-    stage 5 "First checkpoint, $method" --in "$parent" "$exp/binary-own" --out "$exp/first-$method" -- \
+# first_by NAME REST OPTION ...: the child's first checkpoint.
+first_by() {
+    local name=$1 rest=$2
+    shift 2
+    stage 5 "First checkpoint, $name" --in "$parent" "$exp/binary-own" ${1:+"$2"} \
+        --out "$exp/first-$name" -- \
         python -m train.transfer --parent "$parent/checkpoint.pt" --data "$exp/binary-own" \
-        --rest "$rest" --out "$exp/first-$method"
-done
+        --rest "$rest" "$@" --out "$exp/first-$name"
+}
+! wants match combined || first_by match random
+! wants nearest || first_by nearest nearest
+
+# synthetic NAME TRAINED DATA OPTION ...: the pairs, and sentences translated back by a model.
+synthetic() {
+    local name=$1 back=$exp/bundle-back-$1
+    export_to "$back" "${@:2}"
+    stage 6 "Clean monolingual text" --in "$exp/bitext" --out "$exp/mono" -- \
+        python -m preprocess.monolingual --text "file:$exp/bitext/rest/$tgt" --language "$tgt" \
+        --bitext "$exp/bitext" --out "$exp/mono" --limit "$mono"
+    stage 6 "Translate back, $name" --in "$exp/mono/shard-1.tsv" "$back" --out "$exp/back-$name" -- \
+        python -m decode.backtranslate --shard "$exp/mono/shard-1.tsv" --bundle "$back" \
+        --method beam --out "$exp/back-$name"
+    stage 6 "Filter, $name" --in "$exp/bitext" "$exp/back-$name" --out "$exp/synthetic-$name" -- \
+        python -m decode.synthetic --shards+ "$exp/back-$name" --language "$tgt" \
+        --bitext "$exp/bitext" --out "$exp/synthetic-$name"
+    stage 6 "Combine, $name" --in "$exp/subword-own" "$exp/synthetic-$name" \
+        --out "$exp/subword-$name" -- \
+        python -m preprocess.combine --subwords "$exp/subword-own" \
+        --synthetic+ "$exp/synthetic-$name" --upsample 2 --out "$exp/subword-$name"
+    binarise "$name"
+}
+if wants backtranslation; then
+    stage 3 "Turn the pairs around" --in "$exp/subword-own" --out "$exp/subword-reverse" -- \
+        python -m preprocess.combine --subwords "$exp/subword-own" --reverse true \
+        --out "$exp/subword-reverse"
+    binarise reverse
+    train_on reverse reverse 1 "$updates" "" -- "${schedule[@]}" "$updates"
+    synthetic backtranslation "$exp/train-reverse-1" reverse
+fi
 
 systems=() inputs=()
-for method in $methods; do
-    child() {
-        local seed=$1 data=own
-        [[ $method != parents ]] || data=parents
-        case $method in
-        preset) train_on preset own "$seed" "$updates" "" -- --preset few ;;
-        child) train_on child own "$seed" "$updates" "" -- "${schedule[@]}" "$updates" ;;
-        *)
-            local first=$exp/first-$method
-            [[ $method != parents ]] || first=$parent
-            train_on "$method" "$data" "$seed" "$updates" "$first" -- "${schedule[@]}" "$updates" \
-                --options.finetune-from-model "$first/checkpoint.pt"
-            ;;
-        esac
-        stage 6 "Export, $method, seed $seed" --in "$exp/train-$method-$seed/checkpoint.pt" \
-            "$exp/binary-$data" "$exp/subword-$data" --out "$exp/bundle-$method-$seed" -- \
-            python -m decode.export --checkpoint "$exp/train-$method-$seed/checkpoint.pt" \
-            --data "$exp/binary-$data" --subwords "$exp/subword-$data" \
-            --out "$exp/bundle-$method-$seed"
-        stage 6 "Translate, $method, seed $seed" --in "$exp/bundle-$method-$seed" \
-            "$exp/bitext/test.$src" --out "$exp/translate-$method-$seed" -- \
-            python -m decode.translate --bundle "$exp/bundle-$method-$seed" \
-            --input "$exp/bitext/test.$src" --out "$exp/translate-$method-$seed"
+# compare METHOD: trained with each seed, and the test set translated.
+compare() {
+    local method=$1 data=own first='' count=$updates more=()
+    case $method in
+    match | nearest | mapped) first=$exp/first-$method ;;
+    parents) data=parents first=$parent ;;
+    shared) data=shared first=$exp/train-shared-parent-1 ;;
+    multilingual) data=mixed count=$((updates + parent_updates)) ;;
+    adversarial) data=mixed count=$((updates + parent_updates)) more=(--adversarial "$adversarial") ;;
+    backtranslation) data=backtranslation ;;
+    combined) data=combined first=$exp/first-match ;;
+    esac
+    [[ -z $first ]] || more+=(--options.finetune-from-model "$first/checkpoint.pt")
+    if [[ $method == preset ]]; then more+=(--preset few); else more+=("${schedule[@]}" "$count"); fi
+    one() {
+        local name=$method-$1
+        train_on "$method" "$data" "$1" "$count" "$first" -- "${more[@]}"
+        export_to "$exp/bundle-$name" "$exp/train-$name" "$data"
+        translate "$name" "$exp/bitext/test.$src"
     }
-    each_seed child
+    each_seed one
     for seed in ${seeds//,/ }; do
         inputs+=("$exp/translate-$method-$seed")
         systems+=("--systems.$method-seed$seed" "$exp/translate-$method-$seed/hypotheses.txt")
     done
+}
+for method in $methods; do
+    if [[ $method == combined ]]; then # the best teacher there is: the multilingual model
+        wants multilingual || _fail "combined needs multilingual among the methods before it"
+        synthetic combined "$exp/train-multilingual-${seeds%%,*}" mixed --direction "$tgt-$src"
+    fi
+    compare "$method"
 done
 
-stage 7 "Translate by two baselines" --in "$exp/bitext" --out "$exp/baselines" -- \
+stage 7 "Translate by baselines" --in "$exp/bitext" --out "$exp/baselines" -- \
     python -m score.baselines --bitext "$exp/bitext" --out "$exp/baselines"
-
 stage 7 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inputs[@]}" \
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/bitext/test.$tgt" --target-language "$tgt" \
     --source "$exp/bitext/test.$src" --baseline child --test randomisation --by+ length \
     "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
     --systems.memory "$exp/baselines/memory.txt" --out "$exp/score"
+
+# Directions that no pair of the training text has: between the two target languages.
+zero=()
+zero_shot() {
+    local method=$1 first=${seeds%%,*} pair
+    for pair in "$parent_tgt-$tgt" "$tgt-$parent_tgt"; do
+        export_to "$exp/bundle-$method-$pair" "$exp/train-$method-$first" mixed --direction "$pair"
+        translate "$method-$pair" "$exp/clean-zero/test.${pair%-*}"
+    done
+    stage 8 "Retrieve, $method" --in "$exp/train-$method-$first" "$exp/clean-zero" \
+        --out "$exp/retrieval-$method" -- \
+        python -m score.retrieval --checkpoint "$exp/train-$method-$first/checkpoint.pt" \
+        --data "$exp/binary-mixed" --subwords "$exp/subword-mixed" \
+        --one "$exp/clean-zero/test.$parent_tgt" --other "$exp/clean-zero/test.$tgt" \
+        --directions "[$parent_tgt-$src, $tgt-$src]" --out "$exp/retrieval-$method"
+    zero+=("$method")
+}
+if ((${#held[@]} > 1)) && wants multilingual adversarial; then
+    for method in multilingual adversarial; do ! wants $method || zero_shot $method; done
+    for pair in "$parent_tgt-$tgt" "$tgt-$parent_tgt"; do
+        to=${pair#*-} systems=() inputs=()
+        for method in "${zero[@]}"; do
+            inputs+=("$exp/translate-$method-$pair")
+            systems+=("--systems.$method" "$exp/translate-$method-$pair/hypotheses.txt")
+        done
+        stage 8 "Score zero-shot, $pair" --in "$exp/clean-zero" "${inputs[@]}" \
+            --out "$exp/score-zero-$pair" -- \
+            python -m score.metrics --references "$exp/clean-zero/test.$to" \
+            --source "$exp/clean-zero/test.${pair%-*}" --target-language "$to" \
+            --systems.copy "$exp/clean-zero/test.${pair%-*}" "${systems[@]}" \
+            --out "$exp/score-zero-$pair"
+        stage 8 "Off target, $pair" --in "$exp/clean-zero" "${inputs[@]}" \
+            --out "$exp/off-target-$pair" -- \
+            python -m score.off_target --references "$exp/clean-zero/test.$to" "${systems[@]}" \
+            --target-language "$to" --among "[$src, $tgt, $parent_tgt]" \
+            --out "$exp/off-target-$pair"
+    done
+fi
 
 results --source "$exp/bitext/test.$src" --references "$exp/bitext/test.$tgt" \
     --hypotheses "$exp/translate-${methods%% *}-${seeds%%,*}/hypotheses.txt"

@@ -1,0 +1,58 @@
+"""How many lines came out in another language than asked for, as zero-shot translation does."""
+
+from collections import Counter
+from pathlib import Path
+
+from pipeline.command import command
+from pipeline.errors import RecipeError
+from pipeline.languages import find
+from pipeline.lines import read_lines
+from pipeline.manifest import note, write_json
+from preprocess.filters import identifiable, identifier
+
+
+def likeliest(line: str, among: list[str]) -> str:
+    """The language of these that py3langid (Lui & Baldwin 2012) holds a line for."""
+    shares = identifier(line)
+    return max(among, key=lambda code: shares.get(find(code).moses, 0.0))
+
+
+def off_target(
+    systems: dict[str, Path], references: Path, target_language: str, among: list[str], out: Path
+) -> None:
+    """Count the lines of each system in another language than the target (Zhang et al. 2020).
+
+    The references are counted as well, as a system of their own: close relatives are mistaken for
+    each other, and no system can be told to be better than that.
+
+    Example: python -m score.off_target --systems.zero exp/zero/hypotheses.txt
+    --references test.gl --target-language gl --among '[gl, ca, es]' --out exp/off-target
+
+    Args:
+        systems: file of hypotheses for each system, by name.
+        references: what the lines should have become.
+        target_language: code of the language asked for.
+        among: codes of the languages that the model knows, the target's among them.
+        out: directory for off-target.json.
+
+    """
+    for code in {*among, target_language}:
+        if not identifiable(code):
+            raise RecipeError(f"py3langid does not know {find(code).name}; leave it out")
+    if target_language not in among:
+        raise RecipeError(f"{target_language} should be among {among}")
+    result = {}
+    for name, path in {**systems, "references": references}.items():
+        lines = [line for line in read_lines(path) if line.strip()]
+        found = Counter(likeliest(line, among) for line in lines)
+        off = 100 * (1 - found[target_language] / max(1, len(lines)))
+        result[name] = {"lines": len(lines), "off_target": off, "languages": dict(found)}
+        others = ", ".join(f"{count:,} {code}" for code, count in found.most_common())
+        print(f"{name:<24} {off:5.1f} % off target ({others})")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "off-target.json", result)
+    note(out, off_target={name: row["off_target"] for name, row in result.items()})
+
+
+if __name__ == "__main__":
+    command(off_target)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
@@ -12,7 +13,7 @@ from preprocess.bitext import hash_share, languages, read_set, write_languages
 REST = "rest"
 
 
-def subset(bitext: Path, out: Path, pairs: int) -> None:
+def subset(bitext: Path, out: Path, pairs: int | Literal["all"]) -> None:
     """Keep so many training pairs, chosen by a hash of the source: a smaller set is in a larger.
 
     Writes train.SRC and train.TGT, rest/SRC and rest/TGT with the sentences that are left, in
@@ -23,11 +24,12 @@ def subset(bitext: Path, out: Path, pairs: int) -> None:
     Args:
         bitext: directory with train.SRC, train.TGT, dev.SRC …
         out: directory for the same with a smaller train.
-        pairs: number of training pairs to keep.
+        pairs: number of training pairs to keep, or all.
 
     """
     src, tgt = languages(bitext)
     train = list(read_set(bitext, "train", src, tgt))
+    pairs = len(train) if pairs == "all" else pairs
     if not 0 < pairs <= len(train):
         raise RecipeError(f"{bitext} has {len(train):,} training pairs; choose 1 to as many")
     places = sorted(range(len(train)), key=lambda place: hash_share(train[place][0]))

@@ -180,6 +180,8 @@ def test_an_adversary_needs_two_sources(tmp_path: Path) -> None:
     binarise(tmp_path / "subword", tmp_path / "binary", workers=1)
     with pytest.raises(RecipeError, match="all is from es: mix with --both true"):
         train(tmp_path / "binary", tmp_path / "train", OPTIONS, adversarial=1.0)
+    with pytest.raises(RecipeError, match="are for a single process"):
+        train(tmp_path / "binary", tmp_path / "train", OPTIONS, share="encoder", processes=2)
     (tmp_path / "binary/train.pairs").unlink()
     with pytest.raises(RecipeError, match=r"is of one pair of languages; mix several"):
         train(tmp_path / "binary", tmp_path / "train", OPTIONS, share="encoder")

@@ -177,7 +177,7 @@ def test_the_recipe_from_two_languages_to_the_table(tmp_path: Path) -> None:
         "train": f"file:{toy.write_tsv(tmp_path / 'child.tsv', 500, seed=3)}",
         "parent_train": f"file:{toy.write_tsv(tmp_path / 'parent.tsv', 600)}",
         "pairs": "200", "vocab_size": "120", "updates": "20", "parent_updates": "20",
-        "methods": "child match parents", "seeds": "1",
+        "methods": "child match parents multilingual", "seeds": "1",
         "train_config": str(REPOSITORY / "tests" / "toy.yaml"),
     }  # fmt: skip
     recipe = REPOSITORY / "recipes" / "transfer" / "run.sh"
@@ -185,7 +185,8 @@ def test_the_recipe_from_two_languages_to_the_table(tmp_path: Path) -> None:
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert re.search(r"^parents +\d+\.\d\d \[", done.stdout, re.MULTILINE)
+    for method in ("parents", "multilingual"):
+        assert re.search(rf"^{method} +\d+\.\d\d \[", done.stdout, re.MULTILINE)
     assert "subwords are the parent's" in done.stdout and "report: " in done.stdout
     again = subprocess.run([*command, "--list"], capture_output=True, text=True, check=True)
     assert "never run" not in again.stdout and again.stdout.count(" done") > 20

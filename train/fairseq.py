@@ -144,6 +144,8 @@ def train(
     settings: dict[str, Any] = {"out": str(out), "cpu_threads": cpu_threads, "freeze": freeze}
     if share != "all" or adversarial:
         multilingual.check(data, adversarial)
+        if processes > 1:
+            raise RecipeError("share and adversarial are for a single process: --processes 1")
         settings["multilingual"] = [str(data), share, adversarial,
                                     int(options.get("max-update") or 10_000)]  # fmt: skip
     if sampling or stop_on != "loss":

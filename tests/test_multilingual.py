@@ -138,7 +138,8 @@ def test_a_model_shares_what_it_is_told(
     """Each part is trained, and a direction that was never seen is translated, too."""
     adversarial = 1.0 if share == "encoder" else 0.0
     out = tmp_path / "train"
-    train(mixed / "binary", out, {**OPTIONS, "max-update": 20, "total-num-update": 20}, average_last=2, share=share,  # type: ignore[arg-type]
+    options = {**OPTIONS, "max-update": 20, "total-num-update": 20}
+    train(mixed / "binary", out, options, average_last=2, share=share,  # type: ignore[arg-type]
           adversarial=adversarial)  # fmt: skip
     model = load(out / "checkpoint.pt")["model"]
     parts = {".".join(name.split(".")[:2]) for name in model if name.startswith("more_")}

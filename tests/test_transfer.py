@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import toy
@@ -21,6 +22,7 @@ from preprocess.codec import Codec
 from preprocess.subword import subword
 from train.checkpoints import load
 from train.curves import read_curves
+from train.embeddings import write_vectors
 from train.fairseq import train
 from train.transfer import transfer
 
@@ -86,6 +88,72 @@ def test_new_ones_from_those_with_the_same_letters(parent: Path, tmp_path: Path)
     table = load(tmp_path / "out" / "checkpoint.pt")["model"]["encoder.embed_tokens.weight"]
     # ▁abc has letters in common with the first three alone, whose rows are 4, 5 and 6.
     assert table[5].tolist() == [5.0, 5.0, 5.0]
+
+
+def known_map(directory: Path, shared: int) -> tuple[Path, Path, torch.Tensor]:
+    """A parent whose embeddings are a linear map of the child's vectors, plus a constant.
+
+    Returns the parent, the child's vectors.txt, and what the map makes of the child's new
+    subwords. 5 dimensions go over into 8.
+    """
+    generator = np.random.default_rng(2)
+    vectors = generator.standard_normal((shared + 4, 5)).astype(np.float32)
+    mapped = vectors @ generator.standard_normal((5, 8)).astype(np.float32) + 0.5
+    words = [f"w{number}" for number in range(shared + 4)]
+    write_vectors(directory / "vectors.txt", words, vectors)
+    table = torch.zeros(4 + shared, 8)
+    table[4:] = torch.from_numpy(mapped[:shared])
+    names = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    torch.save({"model": dict.fromkeys(names, table)}, directory / "checkpoint.pt")
+    for side in ("encoder", "decoder"):
+        dictionary(directory / f"dict.{side}.txt", words[:shared])
+    return directory / "checkpoint.pt", directory / "vectors.txt", torch.from_numpy(mapped[shared:])
+
+
+def test_new_ones_through_a_map_of_those_that_both_know(tmp_path: Path) -> None:
+    parent, vectors, expected = known_map(tmp_path, 40)
+    words = [f"w{number}" for number in range(43, 10, -1)]  # the four new ones come first
+    data = child(tmp_path / "child", [*words, "no-vector"], [*words, "no-vector"])
+    transfer(parent, data, tmp_path / "out", rest="mapped", vectors=vectors)
+    model = load(tmp_path / "out" / "checkpoint.pt")["model"]
+    table = model["encoder.embed_tokens.weight"]
+    assert table.data_ptr() == model["decoder.embed_tokens.weight"].data_ptr()
+    found = table[4:8].flip(0)
+    assert torch.cosine_similarity(found, expected).min() > 0.999
+    theirs = load(parent)["model"]["encoder.embed_tokens.weight"]
+    assert found.square().mean().item() == pytest.approx(theirs[4:].square().mean().item(), 1e-4)
+    assert torch.equal(table[8], theirs[4 + 39])
+    maps = json.loads((tmp_path / "out" / "facts.json").read_text())["maps"]
+    facts = maps["encoder.embed_tokens.weight"]
+    assert list(maps) == ["encoder.embed_tokens.weight"]  # the decoder's is the same table
+    assert facts["cosine"] > 0.999 and facts["cosine_of_mean"] < 0.8
+    assert (facts["shared"], facts["mapped"], facts["random"]) == (29, 4, 1)
+    assert table[4 + 33].abs().min() > 0  # no-vector: random
+
+
+def test_vectors_that_say_nothing_are_shown_to(tmp_path: Path) -> None:
+    parent, vectors, _ = known_map(tmp_path, 200)
+    words = [f"w{number}" for number in range(204)]
+    noise = np.random.default_rng(9).standard_normal((204, 5)).astype(np.float32)
+    write_vectors(vectors, words, noise)
+    data = child(tmp_path / "child", words, words)
+    transfer(parent, data, tmp_path / "out", rest="mapped", vectors=vectors)
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text())["maps"]
+    found = facts["encoder.embed_tokens.weight"]
+    assert found["cosine"] < found["cosine_of_mean"] + 0.1
+
+
+def test_a_map_takes_vectors_and_enough_of_them(tmp_path: Path) -> None:
+    parent, vectors, _ = known_map(tmp_path, 19)
+    words = [f"w{number}" for number in range(23)]
+    data = child(tmp_path / "child", words, words)
+    with pytest.raises(RecipeError, match="vectors of 19 subwords that the parent knows"):
+        transfer(parent, data, tmp_path / "out", rest="mapped", vectors=vectors)
+    with pytest.raises(RecipeError, match="go together"):
+        transfer(parent, data, tmp_path / "out", rest="mapped")
+    with pytest.raises(RecipeError, match="go together"):
+        transfer(parent, data, tmp_path / "out", vectors=vectors)
+    assert not (tmp_path / "out" / "checkpoint.pt").exists()
 
 
 def test_what_does_not_fit_is_refused(parent: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from pipeline.command import command
@@ -15,6 +16,7 @@ from pipeline.manifest import note
 from preprocess.binarise import read_dictionary
 from preprocess.bitext import languages
 from train.checkpoints import load, save
+from train.embeddings import read_vectors
 
 CHECKPOINT = "checkpoint.pt"
 # <s>, <pad>, </s> and <unk>, which every dictionary of fairseq begins with.
@@ -25,13 +27,16 @@ _TABLES = {
     "decoder": ("decoder.embed_tokens.weight", "decoder.output_projection.weight"),
 }
 _NEIGHBOURS = 3
+# Fewer pairs do not make a map; one in ten is left out of it to see what it is worth.
+_LEAST_PAIRS, _HELD_OUT = 20, 10
 
 
 def transfer(
     parent: Path,
     data: Path,
     out: Path,
-    rest: Literal["random", "nearest"] = "random",
+    rest: Literal["random", "nearest", "mapped"] = "random",
+    vectors: Path | None = None,
     seed: int = 1,
 ) -> None:
     """Make the first checkpoint of a child from a parent with another dictionary.
@@ -50,15 +55,22 @@ def transfer(
         data: what preprocess.binarise made of the child's text.
         out: directory for the checkpoint.
         rest: embeddings of subwords that the parent does not know: random, as spread as the
-            parent's, or means of those of the three nearest by the letters that they share.
-        seed: seed of the random ones.
+            parent's; means of those of the three nearest by the letters that they share; or
+            mapped from `vectors`.
+        vectors: vectors.txt of the child's subwords, by train.embeddings. The subwords that the
+            parent knows as well show how these vectors go over into its embeddings.
+        seed: seed of the random ones, and of those held out to see what the map is worth.
 
     """
+    if (rest == "mapped") != (vectors is not None):
+        raise RecipeError("--rest mapped and --vectors go together; give both or neither")
+    words = dict(zip(*read_vectors(vectors), strict=True)) if vectors else {}
     state = load(parent)
     model: dict[str, Tensor] = state["model"]
     generator = torch.Generator().manual_seed(seed)
     moved: dict[int, Tensor] = {}  # tables that were one stay one
     kept = {}
+    maps: dict[str, dict[str, float | int]] = {}
     out.mkdir(parents=True, exist_ok=True)
     for language, side in zip(languages(data), ("encoder", "decoder"), strict=True):
         beside = parent.parent / f"dict.{side}.txt"
@@ -81,6 +93,8 @@ def transfer(
             key = table.data_ptr()
             if key not in moved:
                 moved[key] = _move(table, rows, theirs, ours, rest, generator)
+                if vectors:
+                    maps[name] = _fill_in(moved[key], table, rows, ours, words, vectors, seed)
             if len(moved[key]) != len(ours):
                 raise RecipeError(
                     f"{parent} shares embeddings between its sides, so the child's dictionaries "
@@ -90,7 +104,7 @@ def transfer(
         (out / f"dict.{side}.txt").write_bytes((data / f"dict.{language}.txt").read_bytes())
     state.pop("last_optimizer_state", None)
     save(state, out / CHECKPOINT)
-    note(out, from_parent=kept, rest=rest, seed=seed)
+    note(out, from_parent=kept, rest=rest, seed=seed, **({"maps": maps} if maps else {}))
 
 
 def _move(
@@ -106,7 +120,7 @@ def _move(
     known = torch.from_numpy(rows >= 0)
     moved[known] = table[torch.from_numpy(rows[rows >= 0])]
     new = [number for number, row in enumerate(rows) if row < 0]
-    if rest == "random":
+    if rest != "nearest":
         spread = table[_OWN:].float().std()
         shape = (len(new), table.shape[1])
         moved[new] = (torch.randn(shape, generator=generator) * spread).to(table.dtype)
@@ -114,6 +128,65 @@ def _move(
         for number, near in zip(new, _nearest([ours[n] for n in new], theirs), strict=True):
             moved[number] = table[near].mean(0)
     return moved
+
+
+def _fill_in(
+    moved: Tensor,
+    table: Tensor,
+    rows: NDArray[np.int64],
+    ours: list[str],
+    words: dict[str, NDArray[np.float32]],
+    path: Path,
+    seed: int,
+) -> dict[str, float | int]:
+    """Put mapped vectors in the place of the new subwords' random embeddings, in `moved`.
+
+    The map is least squares with a ridge, not Procrustes: vectors and embeddings need not have
+    as many dimensions, nor is a model's table a rotation of vectors learned otherwise. The ridge's
+    strength is chosen by leaving out one pair at a time. What comes out is too short, as ridges
+    draw to the mean, and is scaled to the parent's root mean square.
+
+    Returns the mean cosine of mapped and actual embeddings of held-out subwords, that of the
+    mean embedding and the actual ones, and the numbers of subwords.
+    """
+    has = np.array([word in words for word in ours])
+    shared = np.flatnonzero((rows >= _OWN) & has)
+    new = np.flatnonzero((rows < 0) & has)
+    if len(shared) < _LEAST_PAIRS:
+        raise RecipeError(
+            f"{path} has vectors of {len(shared)} subwords that the parent knows, and a map takes "
+            f"{_LEAST_PAIRS}; use --rest random or nearest"
+        )
+    shared = np.random.default_rng(seed).permutation(shared)
+    x = np.stack([words[ours[number]] for number in shared])
+    y = table[torch.from_numpy(rows[shared])].float().numpy()
+    ridge = RidgeCV(alphas=np.logspace(-4, 4, 9))
+    held_out = len(shared) // _HELD_OUT
+    mapped = ridge.fit(x[held_out:], y[held_out:]).predict(x[:held_out])
+    mean = np.broadcast_to(y[held_out:].mean(0), mapped.shape)
+    facts = {
+        "cosine": _mean_cosine(mapped, y[:held_out]),
+        "cosine_of_mean": _mean_cosine(mean, y[:held_out]),
+        "shared": len(shared),
+        "mapped": len(new),
+        "random": int((rows < 0).sum()) - len(new),
+    }
+    if len(new):
+        mapped = ridge.fit(x, y).predict(np.stack([words[ours[number]] for number in new]))
+        usual = table[_OWN:].float().square().mean().sqrt().item()
+        mapped *= usual / max(float(np.sqrt(np.square(mapped).mean())), 1e-12)
+        moved[torch.from_numpy(new)] = torch.from_numpy(mapped).to(moved.dtype)
+    print(
+        f"  {facts['mapped']:,} new subwords mapped, {facts['random']:,} without a vector; on "
+        f"{held_out:,} held out, the cosine with the parent's embedding is {facts['cosine']:.3f} "
+        f"({facts['cosine_of_mean']:.3f} for the mean)"
+    )
+    return facts
+
+
+def _mean_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return float(np.mean((one * other).sum(1) / np.maximum(lengths, 1e-12)))
 
 
 def _nearest(words: list[str], known: list[str]) -> list[list[int]]:

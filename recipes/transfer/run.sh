@@ -140,6 +140,14 @@ first_by() {
 }
 ! wants match combined || first_by match random
 ! wants nearest || first_by nearest nearest
+if wants mapped; then # the target side of all pairs, as if it were monolingual text
+    stage 3 "Cut all text in $tgt" --in "$exp/clean-child" "$exp/subword-own" \
+        --out "$exp/subword-all" -- python -m preprocess.subword --bitext "$exp/clean-child" \
+        --model "$exp/subword-own" --out "$exp/subword-all"
+    stage 5 "Learn vectors of subwords" --in "$exp/subword-all/train.$tgt" --out "$exp/vectors" -- \
+        python -m train.embeddings --text "$exp/subword-all/train.$tgt" --out "$exp/vectors"
+    first_by mapped mapped --vectors "$exp/vectors/vectors.txt"
+fi
 
 # synthetic NAME TRAINED DATA OPTION ...: the pairs, and sentences translated back by a model.
 synthetic() {

@@ -14,7 +14,7 @@ from decode.bundle import Bundle
 from decode.export import export
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines, write_bitext
-from preprocess.binarise import binarise
+from preprocess.binarise import binarise, read_dictionary
 from preprocess.bitext import SETS, write_languages
 from preprocess.mix import mix
 from preprocess.subword import subword
@@ -23,6 +23,7 @@ from train.checkpoints import load
 from train.curves import read_curves
 from train.fairseq import train
 from train.multilingual import _Reversed, schedule, sides, take_out
+from train.resample import write_epoch
 
 OPTIONS = yaml.safe_load((REPOSITORY / "tests" / "toy.yaml").read_text())["options"]
 
@@ -83,6 +84,16 @@ def test_each_source_begins_with_the_tag_of_its_target(mixed: Path) -> None:
     assert {"<2gl>", "<2ca>", "<2es>"} <= known
 
 
+def test_a_tag_stays_where_the_text_is_cut_anew(mixed: Path, tmp_path: Path) -> None:
+    """With BPE-dropout or subword regularisation, too, the first number is the tag's."""
+    write_epoch(mixed / "subword", tmp_path, 0.2, seed=1, epoch=1)
+    numbers = read_dictionary(mixed / "subword/dict.txt")
+    found = np.fromfile(tmp_path / "train.es-gl.es.bin", np.uint16)
+    firsts = [found[0], *found[np.flatnonzero(found == 2)[:-1] + 1]]
+    pairs = read_lines(mixed / "subword/train.pairs")
+    assert firsts == [numbers[f"<2{pair[3:]}>"] for pair in pairs]
+
+
 def test_parts_of_a_direction_are_taken_out() -> None:
     """Three targets: the first pair's decoder has the plain name, the third's is second beside."""
     pairs = ["es-gl", "es-ca", "en-pt"]
@@ -139,8 +150,9 @@ def test_a_model_shares_what_it_is_told(
     adversarial = 1.0 if share == "encoder" else 0.0
     out = tmp_path / "train"
     options = {**OPTIONS, "max-update": 20, "total-num-update": 20}
+    by = {"stop_on": "chrf", "subwords": mixed / "subword"} if adversarial else {}
     train(mixed / "binary", out, options, average_last=2, share=share,  # type: ignore[arg-type]
-          adversarial=adversarial)  # fmt: skip
+          adversarial=adversarial, **by)  # fmt: skip
     model = load(out / "checkpoint.pt")["model"]
     parts = {".".join(name.split(".")[:2]) for name in model if name.startswith("more_")}
     assert parts == more

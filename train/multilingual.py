@@ -52,11 +52,8 @@ def take_out(model: dict[str, Tensor], pairs: list[str], direction: str) -> dict
     Raises RecipeError if a language of it is not among those of the pairs.
     """
     source, _, target = direction.partition("-")
-    plain = {
-        name: value
-        for name, value in model.items()
-        if not name.startswith((_MORE_ENCODERS, _MORE_DECODERS, _DISCRIMINATOR))
-    }
+    beside = (_MORE_ENCODERS, _MORE_DECODERS, _DISCRIMINATOR)
+    plain = {name: value for name, value in model.items() if not name.startswith(beside)}
     for language, known, more, part in zip(
         (source, target), sides(pairs), (_MORE_ENCODERS, _MORE_DECODERS),
         ("encoder.", "decoder."), strict=True,

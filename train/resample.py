@@ -40,14 +40,18 @@ def write_epoch(subwords: Path, out: Path, sampling: float, seed: int, epoch: in
     numbers = read_dictionary(subwords / DICTIONARY)
     look_up, dtype = indexer(numbers), number_type(numbers)
     src, tgt = languages(subwords)
+    symbols = set(codec.symbols)
     out.mkdir(parents=True, exist_ok=True)
 
     def recut(block: tuple[int, int, list[str]]) -> tuple[bytes, NDArray[np.int32]]:
         side, place, lines = block
         state = np.random.SeedSequence([seed, epoch, side, place]).generate_state(1)
-        text = [codec.decode(line.split(" ")) for line in lines]
+        pieces = [line.split(" ") for line in lines]
+        # A tag that a line begins with is not text, and would be cut like text.
+        tags = [line[:1] if line[0] in symbols else [] for line in pieces]
+        text = [codec.decode(line[len(tag) :]) for tag, line in zip(tags, pieces, strict=True)]
         cut = codec.sample(text, (src, tgt)[side], sampling, int(state[0]))
-        return look_up([" ".join(pieces) for pieces in cut])
+        return look_up([" ".join(tag + line) for tag, line in zip(tags, cut, strict=True)])
 
     for side, language in enumerate((src, tgt)):
         blocks = read_blocks(subwords / f"train.{language}")

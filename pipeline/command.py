@@ -29,6 +29,21 @@ class _HelpFormatter(DefaultHelpFormatter):
         return _dashed(str(super().format_help()))
 
 
+def _config_first(arguments: list[str]) -> list[str]:
+    """The arguments with --config FILE before all others, so that these change what it says.
+
+    jsonargparse goes by their order: a file that came last would silently undo an option.
+    """
+    first, others = list[str](), list[str]()
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            first += [word, *([value] if (value := next(words, None)) is not None else [])]
+        else:
+            (first if word.startswith("--config=") else others).append(word)
+    return [*first, *others]
+
+
 def command(function: Callable[..., Any]) -> None:
     """Run `function` with arguments from the command line, derived from its signature.
 
@@ -37,7 +52,7 @@ def command(function: Callable[..., Any]) -> None:
     """
     arguments = [
         re.sub(r"^--[\w-]+", lambda option: "--" + option[0][2:].replace("-", "_"), argument)
-        for argument in sys.argv[1:]
+        for argument in _config_first(sys.argv[1:])
     ]
     try:
         auto_cli(

@@ -190,8 +190,9 @@ compare() {
     backtranslation) data=backtranslation ;;
     combined) data=combined first=$exp/first-match ;;
     esac
-    [[ -z $first ]] || more+=(--options.finetune-from-model "$first/checkpoint.pt")
+    # Options come after the file that they change.
     if [[ $method == preset ]]; then more+=(--preset few); else more+=("${schedule[@]}" "$count"); fi
+    [[ -z $first ]] || more+=(--options.finetune-from-model "$first/checkpoint.pt")
     one() {
         local name=$method-$1
         train_on "$method" "$data" "$1" "$count" "$first" -- "${more[@]}"

@@ -106,7 +106,12 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "lexicon"), [("target", "seeds.tsv"), ("target", "none"), ("shared", "identical")]
+    ("target", "lexicon"),
+    [
+        ("target", "seeds.tsv"),
+        ("shared", "identical"),
+        pytest.param("target", "none", marks=pytest.mark.slow),
+    ],
 )
 def test_a_rotated_space_is_found_again(
     spaces: Path, tmp_path: Path, target: str, lexicon: str

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RecipeError
-from score.baselines import nearest
+from pipeline.lines import read_lines, write_bitext
+from preprocess.bitext import write_languages
+from score.baselines import baselines, nearest, without_words
 from score.metrics import check, score, scores
 from score.report import samples
 
@@ -172,3 +174,38 @@ def test_without_case_it_is_sacrebleu_s_with_its_own_signature(tmp_path: Path) -
     assert f"{ours[0].value:.4f}" == done.stdout.strip() and "case:lc" in ours[0].signature
     assert ours[0].value > 2 * scores(hypotheses, references, "de")[0].value
     assert "case:lc" in ours[1].signature  # chrF too
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("Pulse F4, y después «Sí» (3,5 %): don't e-mail!", ", « » (3,5 %): !"),
+        ("Нажмите «Да» – 2 раза.", "« » – 2 ."),
+        ("पैंथर्स की 308 अंक।", "308 ।"),  # vowel signs are marks, no letters
+        ("عدد ١٢٫٥؟", "١٢٫٥؟"),
+        ("a - b -c 'd' 10–12 co\u200dop snake_case", "- - ' ' 10–12 _"),
+        ("Nada", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_left_without_words(line: str, left: str) -> None:
+    assert without_words(line) == left
+
+
+@pytest.mark.slow
+def test_baselines_of_another_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for tgt, written in (("en", True), ("bg", False)):
+        data, out = tmp_path / f"data-{tgt}", tmp_path / tgt
+        write_languages(data, "ru", tgt)
+        sets = {"train": ["Привет, мир!", "Пока."], "test": ["Москва, 3,5 %.", "", "Привет мир"]}
+        for name, lines in sets.items():
+            write_bitext(
+                data / f"{name}.ru", data / f"{name}.{tgt}", zip(lines, lines, strict=True)
+            )
+        baselines(data, out)
+        assert list(read_lines(out / "punctuation.txt")) == [", 3,5 %.", "", ""]
+        assert list(read_lines(out / "memory.txt"))[2] == "Привет, мир!"
+        assert (out / "transliteration.txt").exists() is written
+    latin = list(read_lines(tmp_path / "en" / "transliteration.txt"))
+    assert latin == ["Moskva, 3,5 %.", "", "Privet mir"]
+    assert "no transliteration" not in capsys.readouterr().out

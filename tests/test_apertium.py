@@ -1,0 +1,85 @@
+"""Apertium beside the models: the real program, where it is installed."""
+
+import json
+import shutil
+import string
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import RecipeError
+from pipeline.lines import read_lines
+from score.apertium import apertium, find_mode, translate
+
+needs_apertium = pytest.mark.skipif(
+    not shutil.which("apertium") or not Path("/usr/share/apertium/modes/es-gl.mode").exists(),
+    reason="needs apt-get install apertium apertium-es-gl",
+)
+
+SPANISH = [
+    "Abra el archivo.", "Barra Datos de tabla", "La casa es grande", "¿Dónde está la casa?",
+    "Si incluye los hiperenlaces, guarde el documento.", "Seleccione dos o más objetos...",
+    "Haga clic en «Aceptar» (véase arriba).", "3,5 + 1 = 4,5 %",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@needs_apertium
+def test_each_line_as_if_it_were_alone() -> None:
+    """The reference is what the program says to a text of this line alone."""
+    command = ["apertium", "-u", "es-gl"]
+    alone = [
+        subprocess.run(command, input=line, capture_output=True, text=True, check=True).stdout
+        for line in SPANISH
+    ]
+    found = list(translate(SPANISH, "es-gl"))
+    assert found == [" ".join(text.split()) for text in alone]
+    assert found[2] == "A casa é grande"
+
+
+@needs_apertium
+def test_whatever_is_in_a_line_it_stays_one(tmp_path: Path) -> None:
+    odd = ["", "La casa xyzzyq", "  ", "*casa* ^casa$ [casa] {casa} <b>casa</b> \\ / []",
+           "\u200b", "a@b.com y ~/dir", "casa^a/b<n>$", ".", "[", "\\", "..", "]\\[",
+           "x" * 5_000]  # fmt: skip
+    (tmp_path / "odd.es").write_text("\n".join(odd))  # no final newline
+    apertium(tmp_path / "odd.es", "es", "glg_Latn", tmp_path / "out")
+    found = list(read_lines(tmp_path / "out" / "apertium.txt"))
+    assert len(found) == len(odd)
+    assert found[:4] == ["", "A casa xyzzyq", "", odd[3]]  # casa is casa; no mark at the unknown
+    assert found[5] == "a@b.com e ~/dir" and found[7:] == odd[7:]
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text())
+    assert facts["mode"] == "es-gl" and facts["version"].startswith("Apertium 3")
+
+
+@needs_apertium
+def test_signs_come_through() -> None:
+    signs = string.punctuation + "«»“”…–€"
+    lines = [f"zzq{sign}zzq {sign} zzq {sign}zzq zzq{sign}" for sign in signs]
+    assert list(translate(lines, "es-gl")) == lines
+
+
+@needs_apertium
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["", *SPANISH[:3], ""]
+    whole = list(translate(lines, "es-gl"))
+    monkeypatch.setattr("score.apertium._BLOCK_LINES", 2)
+    assert list(translate(lines, "es-gl")) == whole
+
+
+@needs_apertium
+def test_a_pair_that_is_not_there() -> None:
+    assert find_mode("glg", "spa") == "gl-es"
+    with pytest.raises(RecipeError, match=r"without Zulu to Galician; apt-get install apertium-zu"):
+        find_mode("zu", "gl")
+    with pytest.raises(RecipeError, match="apertium -f none -z -u no-no failed"):
+        list(translate(["casa"], "no-no"))
+
+
+def test_a_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "text").write_text("casa\n")
+    with pytest.raises(RecipeError, match="apertium is missing; apt-get install apertium and"):
+        apertium(tmp_path / "text", "es", "gl", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

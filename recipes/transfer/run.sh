@@ -28,6 +28,7 @@ setting updates=600 "updates of a child"
 setting parent_updates=1200 "updates of the parent; a multilingual model has both"
 setting adversarial=1 "weight of the adversary"
 setting mono=4000 "sentences to translate back"
+setting apertium=no "yes: compare with Apertium as well (Debian's apertium-es-gl)"
 setting train_config="$recipe/conf/train.yaml" "options of fairseq-train for all but preset"
 setting threads= "cores for each training (default: all)"
 setting seeds=1,2 "seeds of each child"
@@ -37,6 +38,7 @@ parent_src=${parent_src:-$src} parent_train=${parent_train:-$train}
 for method in $methods; do
     [[ " $all_methods " == *" $method "* ]] || _fail "method '$method': there are $all_methods"
 done
+[[ " yes no " == *" $apertium "* ]] || _fail "apertium is yes or no, not '$apertium'"
 [[ " $methods " == *" child "* ]] || _fail "child must be among the methods: all are compared with it"
 # wants METHOD ...: whether one of these is to be compared.
 wants() {
@@ -215,12 +217,21 @@ done
 
 stage 7 "Translate by baselines" --in "$exp/bitext" --out "$exp/baselines" -- \
     python -m score.baselines --bitext "$exp/bitext" --out "$exp/baselines"
+rows=()
+if [[ $apertium == yes ]]; then
+    stage 7 "Translate by Apertium" --in "$exp/bitext/test.$src" --out "$exp/apertium" -- \
+        python -m score.apertium --source "$exp/bitext/test.$src" --source-language "$src" \
+        --target-language "$tgt" --out "$exp/apertium"
+    inputs+=("$exp/apertium") rows=(--systems.apertium "$exp/apertium/apertium.txt")
+fi
 stage 7 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inputs[@]}" \
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/bitext/test.$tgt" --target-language "$tgt" \
     --source "$exp/bitext/test.$src" --baseline child --test randomisation --by+ length \
     "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
-    --systems.memory "$exp/baselines/memory.txt" --out "$exp/score"
+    --systems.memory "$exp/baselines/memory.txt" \
+    --systems.punctuation "$exp/baselines/punctuation.txt" ${rows[@]+"${rows[@]}"} \
+    --out "$exp/score"
 
 # Directions that no pair of the training text has: between the two target languages.
 zero=()

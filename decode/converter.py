@@ -7,8 +7,9 @@ import ctranslate2
 import torch
 from ctranslate2.converters import transformers as ctranslate2_transformers
 
-from decode.huggingface import PretrainedCodec, library
+from decode.huggingface import PretrainedCodec
 from pipeline.errors import RecipeError
+from train.hub import library
 
 # Log-probabilities of the same tokens by both, as a part of themselves: rounding makes less.
 _NEAR = 1e-3

@@ -10,7 +10,8 @@ import torch
 
 from decode.converter import load_model, start_token
 from decode.ensemble import Answer
-from decode.huggingface import PretrainedCodec, library, save_files
+from decode.huggingface import PretrainedCodec, save_files
+from train.hub import library
 
 
 def save(model: Path, out: Path) -> None:

@@ -6,7 +6,6 @@ tokeniser/   the tokeniser's files, config.json, and translation.json, which tra
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,29 +16,11 @@ from decode.segments import Frame
 from pipeline.errors import RecipeError
 from pipeline.lines import one_line
 from preprocess.normalise import Normaliser
+from train.hub import library
 
 TRANSLATION, TOKENISER = "translation.json", "tokeniser"
 # What a saved model has beside its weights; never a pickle.
 _FILES = (".json", ".txt", ".model", ".spm", ".jinja")
-
-
-def library() -> Any:
-    """Hugging Face's transformers; RecipeError where the extra is not installed."""
-    # Its threads do not survive a fork, and one line at a time has no use of them.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Of what fairseq brings: its build for CUDA does not load beside torch's for the CPU, and
-    # transformers would import it for the sake of sound.
-    sys.modules.setdefault("torchaudio", None)  # type: ignore[arg-type]
-    try:
-        import transformers
-    except ImportError as error:
-        raise RecipeError(
-            "this model is decoded with Hugging Face's transformers; install them with "
-            "pip install -c constraints.txt -e '.[huggingface]'"
-        ) from error
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    return transformers
 
 
 @dataclass(frozen=True)
@@ -92,6 +73,8 @@ class PretrainedCodec:
     @cached_property
     def tokeniser(self) -> Any:
         """The tokeniser, set to the source language."""
+        # Its threads do not survive a fork.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         try:
             tokeniser = library().AutoTokenizer.from_pretrained(
                 str(self._directory), local_files_only=True, trust_remote_code=False

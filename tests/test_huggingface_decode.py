@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import tiny
-import torch
 
 from decode.backtranslate import backtranslate, read_synthetic
 from decode.bundle import Bundle
 from decode.export import export
-from decode.huggingface import Translation, library
+from decode.huggingface import Translation
 from decode.search import Search
 from pipeline.errors import RecipeError
+from train.hub import library
 
 pytestmark = pytest.mark.slow
 BY_TRANSFORMERS = ("encoder_decoder",)

@@ -11,7 +11,7 @@ import torch
 import toy
 from tokenizers import models, pre_tokenizers, trainers
 
-from decode.huggingface import library
+from train.hub import library
 
 transformers = library()
 LINES = [" ".join(source.split()[:3]) + "." for source, _ in toy.pairs(300, seed=5)]
@@ -23,14 +23,16 @@ _SIZES: dict[str, Any] = {
     "activation_dropout": 0.0, "init_std": 0.3,
 }  # fmt: skip
 _T5_SIZES = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4,
-             "dropout_rate": 0.0, "initializer_factor": 2.0}  # fmt: skip
+             "dropout_rate": 0.0,
+             "initializer_factor": 2.0}  # fmt: skip
 
 
 def _unigram(special: list[str]) -> list[tuple[str, float]]:
     tokeniser = tokenizers.Tokenizer(models.Unigram())
     tokeniser.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=150, special_tokens=special, unk_token="<unk>",
-                                      show_progress=False)  # fmt: skip
+    trainer = trainers.UnigramTrainer(
+        vocab_size=150, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
     tokeniser.train_from_iterator(LINES, trainer)
     return [(piece, score) for piece, score in json.loads(tokeniser.to_str())["model"]["vocab"]]
 
@@ -130,7 +132,8 @@ def encoder_decoder(directory: Path) -> tuple[Any, Any, dict[str, Any]]:
     own = transformers.BertTokenizer(tokeniser.get_vocab(), do_lower_case=False)
     size = {"vocab_size": len(own), "hidden_size": 32, "num_hidden_layers": 2,
             "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 128,
-            "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "initializer_range": 0.15}  # fmt: skip
+            "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+            "initializer_range": 0.15}  # fmt: skip
     config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(
         transformers.BertConfig(**size), transformers.BertConfig(**size)
     )

@@ -50,8 +50,9 @@ def generate(model: Path, lines: list[str], beam: int, limit: int) -> list[str]:
     batch = tokeniser([facts.prefix + line for line in lines], return_tensors="pt", padding=True)
     ids = own.generate(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], num_beams=beam,
-        do_sample=False, max_new_tokens=limit, min_new_tokens=1 + bool(forced), early_stopping=beam > 1,
-        forced_bos_token_id=forced, suppress_tokens=[tokeniser.pad_token_id],
+        do_sample=False, max_new_tokens=limit, min_new_tokens=1 + bool(forced),
+        early_stopping=beam > 1, forced_bos_token_id=forced,
+        suppress_tokens=[tokeniser.pad_token_id],
     )  # fmt: skip
     # M2M-100's tokeniser leaves names of languages in.
     return [re.sub("__[a-z]+__", "", text).lstrip()

@@ -31,7 +31,10 @@ def _unigram(special: list[str]) -> list[tuple[str, float]]:
     tokeniser = tokenizers.Tokenizer(models.Unigram())
     tokeniser.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(
-        vocab_size=150, special_tokens=special, unk_token="<unk>", show_progress=False
+        vocab_size=150,
+        special_tokens=special,
+        show_progress=False,
+        unk_token="<unk>",  # noqa: S106
     )
     tokeniser.train_from_iterator(LINES, trainer)
     return [(piece, score) for piece, score in json.loads(tokeniser.to_str())["model"]["vocab"]]

@@ -115,11 +115,12 @@ def _megabytes(directory: Path) -> float:
 
 def _from_hugging_face(model: Path, out: Path, quantization: str) -> None:
     """Make the bundle, for CTranslate2 if it can have the model."""
-    from decode.converter import convert  # it needs transformers
-    from decode.generate import save as save_weights
-
     codec = PretrainedCodec(model)
     facts, frame = codec.translation, codec.frame
+    # Now that transformers are there, and loaded as we want them (train.hub).
+    from decode.converter import convert
+    from decode.generate import save as save_weights
+
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     out.mkdir(parents=True, exist_ok=True)
     for old in (MODEL, ENSEMBLE, TRANSFORMERS, TOKENISER):

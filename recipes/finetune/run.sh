@@ -72,13 +72,13 @@ if [[ $made ]]; then
         tune parent "$exp/gaps" "$scratch" "$pretrain_updates" 1
         ;;
     bert)
-        stage 5 "Pretrain a masked language model" --resume --in "$exp/fresh" "${texts[@]}" \
+        stage 5 "Pretrain a masked language model" --in "$exp/fresh" "${texts[@]}" \
             --out "$exp/masked" -- \
-            python -m train.masked --model "$exp/fresh" --text "$named" --updates "$pretrain_updates" \
-            ${threads:+--cpu-threads "$threads"} --out "$exp/masked"
+            python -m train.masked --model "$exp/fresh" --text "$named" \
+            --updates "$pretrain_updates" --out "$exp/masked"
         for name in fresh masked; do
             stage 5 "Encoder and decoder, $name" --in "$exp/$name" --out "$exp/both-$name" -- \
-                python -m train.warmstart --model "$exp/$name" --out "$exp/both-$name"
+                python -m train.warmstart --encoder "$exp/$name" --out "$exp/both-$name"
         done
         scratch=$exp/both-fresh pretrained=$exp/both-masked
         ;;

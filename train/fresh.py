@@ -201,7 +201,7 @@ def _nllb(
     import tokenizers
 
     transformers = library()
-    learned = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>"))
+    learned = tokenizers.Tokenizer(tokenizers.models.BPE())
     learned.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=size + 4,

@@ -121,7 +121,7 @@ def _trim_state(state: dict[str, Any], keep: set[str]) -> None:
 
 def _trim_sentencepiece(path: Path, vocabulary: Path, keep: set[str]) -> None:
     """Trim a sentencepiece model, and the numbers that M2M-100's tokeniser has beside it."""
-    proto = sentencepiece_model_pb2.ModelProto()
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     proto.ParseFromString(path.read_bytes())
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == _NORMAL}
     if proto.trainer_spec.model_type == _BPE:

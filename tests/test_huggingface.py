@@ -13,19 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy
 import torch
+import toy
 from conftest import REPOSITORY
 
 from pipeline.errors import RecipeError
 from preprocess.bitext import languages, write_languages
 from preprocess.denoise import corrupt, denoise
 from train import huggingface_main
+from train.curves import read_curves
 from train.examples import read_examples
 from train.families import Tags, add_language, encode, tags, token_of
 from train.fresh import fresh
-from train.huggingface import finetune, refuse_fp16
 from train.hub import library, load
+from train.huggingface import finetune, refuse_fp16
 from train.masked import masked
 from train.trim import old_rows, trim
 from train.warmstart import warmstart
@@ -71,11 +72,10 @@ def model(bitext: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
 # What a batch of two pairs should be: `sa te.` and `sa.`, whose translations are `za de.` and
 # `za.`, written down by hand from the papers and model cards of each family.
 # Of each pair: what the encoder reads, what the decoder reads, what the loss asks for.
-PREFIX = ["▁translate", "▁Spanish", "▁to", "▁Galician", ":"]
 BATCHES: dict[str, list[tuple[str, str, str]]] = {
     "t5": [
-        ("▁translate ▁Spanish ▁to ▁Galician : ▁sa ▁te . </s>", "<pad> ▁za ▁de .", "▁za ▁de . </s>"),
-        ("▁translate ▁Spanish ▁to ▁Galician : ▁sa . </s> <pad>", "<pad> ▁za . </s>",
+        ("▁translate▁Spanish▁to▁Galician: ▁sa ▁te . </s>", "<pad> ▁za ▁de .", "▁za ▁de . </s>"),
+        ("▁translate▁Spanish▁to▁Galician: ▁sa . </s> <pad>", "<pad> ▁za . </s>",
          "▁za . </s> -100"),
     ],
     "marian": [
@@ -84,7 +84,7 @@ BATCHES: dict[str, list[tuple[str, str, str]]] = {
     ],
     "mbart": [
         ("es_XX ▁sa ▁te . </s>", "</s> gl_ES ▁za ▁de .", "gl_ES ▁za ▁de . </s>"),
-        ("es_XX ▁sa . </s> <pad>", "</s> gl_ES ▁za . <pad>", "gl_ES ▁za . </s> -100"),
+        ("es_XX ▁sa . </s> <pad>", "</s> gl_ES ▁za . </s>", "gl_ES ▁za . </s> -100"),
     ],
     "m2m_100": [
         ("__es__ ▁sa ▁te . </s>", "</s> __gl__ ▁za ▁de .", "__gl__ ▁za ▁de . </s>"),
@@ -105,10 +105,14 @@ BATCHES["mt5"] = BATCHES["t5"]
 def batch(net: Any, tokenizer: Any, said: Tags) -> list[tuple[list[str], list[str], list[str]]]:
     made = encode(tokenizer, said, ["sa te.", "sa."], ["za de.", "za."])
     whole = transformers.DataCollatorForSeq2Seq(tokenizer, net)(made)
-    rows = zip(
-        *(whole[name].tolist() for name in ("input_ids", "decoder_input_ids", "labels")),
-        strict=True,
+    read: list[torch.Tensor] = []  # by the decoder; some families make it of the labels inside
+    decoder = net.get_decoder()
+    decoder.register_forward_pre_hook(
+        lambda _, __, named: read.append(named["input_ids"]), with_kwargs=True
     )
+    net(**whole)
+    sides = (whole["input_ids"], read[0], whole["labels"])
+    rows = zip(*(side.tolist() for side in sides), strict=True)
     # Padding is not looked at.
     assert (
         whole["attention_mask"].tolist() == (whole["input_ids"] != tokenizer.pad_token_id).tolist()
@@ -132,6 +136,9 @@ def test_a_batch_is_what_the_family_was_pretrained_with(
     said = tags(net.config, tokenizer, "es", "gl")
     assert said.family == family
     got = batch(net, tokenizer, said)
+    for source, _, _ in got:
+        if ":" in source:  # T5's prefix, in whatever pieces
+            source[: source.index(":") + 1] = ["".join(source[: source.index(":") + 1])]
     assert got == [tuple(part.split() for part in row) for row in BATCHES[family]]
 
 
@@ -223,6 +230,11 @@ def test_trimming_changes_neither_cuts_nor_outputs(
             # æ is in no vocabulary.
             (few / f"{name}.{language}").write_text("".join(f"{s}\n" for s in [*lines[:4], "sæ"]))
     net, tokenizer = load(str(model(family)))
+        net.lm_head.weight = torch.nn.Parameter(torch.randn_like(net.lm_head.weight))
+        whole_model = tmp_path / "mt5"
+        net.save_pretrained(whole_model)
+        tokenizer.save_pretrained(whole_model)
+    net, tokenizer = load(str(whole_model))
     said = tags(net.config, tokenizer, "es", "gl")
     before = read_examples(few, tokenizer, said, 100)
     size, parameters = net.config.vocab_size, sum(p.numel() for p in net.parameters())
@@ -241,8 +253,7 @@ def test_trimming_changes_neither_cuts_nor_outputs(
                 )
     rows = old_rows(tokenizer, smaller)
     assert len(rows) == net.config.vocab_size < size
-    # mT5's output layer has rows of its own.
-    tables = 2 if family == "mt5" else 1
+    tables = 2 if family == "mt5" else 1  # its output layer has rows of its own
     assert facts["parameters_saved"] == (size - len(rows)) * 32 * tables
     assert parameters - sum(p.numel() for p in again.parameters()) == facts["parameters_saved"]
     for loaded in (net, again):
@@ -472,7 +483,12 @@ def test_a_loss_that_is_no_number_stops_with_advice(
     ],
 )
 def test_fine_tuning_lowers_the_loss_of_dev(
-    family: str, more: dict[str, Any], model: Callable[[str], Path], bitext: Path, tmp_path: Path
+    family: str,
+    more: dict[str, Any],
+    model: Callable[[str], Path],
+    bitext: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     here, out = (
         model(family) if family != "encoder-decoder" else tmp_path / "pair",
@@ -487,7 +503,8 @@ def test_fine_tuning_lowers_the_loss_of_dev(
             path.rename(path.with_suffix(".gl_x"))
     out.mkdir()
     huggingface_main.train(
-        settings(bitext, here, out, updates=30, evaluate_every=15, learning_rate=5e-3, **more)
+        settings(bitext, here, out, updates=40, evaluate_every=20, learning_rate=5e-3, batch_size=20,
+                 **more)
     )
     net, tokenizer = load(str(out / "model"))
     said = json.loads((out / "model" / "translation.json").read_text())
@@ -498,13 +515,16 @@ def test_fine_tuning_lowers_the_loss_of_dev(
         assert net.config.vocab_size < first.config.vocab_size
     text = read_examples(bitext, tokenizer, Tags(**fields), 200)
     whole = transformers.DataCollatorForSeq2Seq(tokenizer, net)(text.dev)
-    loss = float(net.eval()(**whole).loss)
+    loss = net.eval()(**whole).loss.item()
     made = net.generate(whole["input_ids"], attention_mask=whole["attention_mask"], max_length=9)
     if said["target_token"]:
         begin = tokenizer.convert_tokens_to_ids(said["target_token"])
         assert made[:, 1].tolist() == [begin] * len(text.dev)
-    # Guessing among all subwords.
-    assert loss < np.log(net.config.vocab_size) - 0.3
+    first_look, last_look = read_curves(capsys.readouterr().out.split("\n")).valid.values()
+    assert last_look["valid_loss"] < first_look["valid_loss"] - 0.1
+    # What was saved is what was looked at, and better.
+    best = max(first_look, last_look, key=lambda record: record["valid_chrf"])
+    assert loss == pytest.approx(best["valid_loss"], abs=1e-3)
     assert not list(out.glob("model.partial"))
 
 

@@ -174,7 +174,8 @@ def _select(model: Any, rows: list[int]) -> None:
     with torch.no_grad():
         model.get_input_embeddings().weight.copy_(kept)
         if kept_exit is not None:
-            model.get_output_embeddings().weight.copy_(kept_exit)
+            # A new one: in an mT5 they differ, and resizing may have made them one.
+            model.get_output_embeddings().weight = torch.nn.Parameter(kept_exit)
         if kept_bias is not None:
             model.final_logits_bias.copy_(kept_bias)
     new = {old: number for number, old in reversed(list(enumerate(rows)))}

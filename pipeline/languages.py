@@ -15,18 +15,22 @@ from pipeline.errors import RecipeError
 # Codes and scripts are those of FLORES-200.
 _TABLE = """
 afr af Latn Afrikaans|amh am Ethi Amharic|arb ar Arab Arabic|asm as Beng Assamese
-ast - Latn Asturian|azj az Latn Azerbaijani|bak ba Cyrl Bashkir|bam bm Latn Bambara|bel be Cyrl Belarusian
+ast - Latn Asturian|azj az Latn Azerbaijani|bak ba Cyrl Bashkir
+bam bm Latn Bambara|bel be Cyrl Belarusian
 bem - Latn Bemba|bre br Latn Breton|ben bn Beng Bengali|bos bs Latn Bosnian|bul bg Cyrl Bulgarian
 cat ca Latn Catalan|ceb - Latn Cebuano|ces cs Latn Czech|cym cy Latn Welsh|dan da Latn Danish
 deu de Latn German|dzo dz Tibt Dzongkha|ell el Grek Greek|eng en Latn English
 epo eo Latn Esperanto|est et Latn Estonian|eus eu Latn Basque|ewe ee Latn Ewe
-fao fo Latn Faroese|fin fi Latn Finnish|fra fr Latn French|fry fy Latn Western Frisian|fur - Latn Friulian|fuv ff Latn Fula
+fao fo Latn Faroese|fin fi Latn Finnish|fra fr Latn French|fry fy Latn Western Frisian
+fur - Latn Friulian|fuv ff Latn Fula
 gla gd Latn Scottish Gaelic|gle ga Latn Irish|glg gl Latn Galician|grn gn Latn Guarani
 guj gu Gujr Gujarati|hat ht Latn Haitian Creole|hau ha Latn Hausa|heb he Hebr Hebrew
 hin hi Deva Hindi|hrv hr Latn Croatian|hsb - Latn Upper Sorbian|hun hu Latn Hungarian
-hye hy Armn Armenian|ibo ig Latn Igbo|ilo - Latn Ilocano|ind id Latn Indonesian|isl is Latn Icelandic
+hye hy Armn Armenian|ibo ig Latn Igbo|ilo - Latn Ilocano
+ind id Latn Indonesian|isl is Latn Icelandic
 ita it Latn Italian|jav jv Latn Javanese|jpn ja Jpan Japanese|kan kn Knda Kannada
-kat ka Geor Georgian|kaz kk Cyrl Kazakh|khk mn Cyrl Mongolian|khm km Khmr Khmer|kin rw Latn Kinyarwanda
+kat ka Geor Georgian|kaz kk Cyrl Kazakh|khk mn Cyrl Mongolian
+khm km Khmr Khmer|kin rw Latn Kinyarwanda
 kir ky Cyrl Kyrgyz|kmr ku Latn Northern Kurdish|kor ko Hang Korean|lao lo Laoo Lao
 lin ln Latn Lingala|lit lt Latn Lithuanian|ltz lb Latn Luxembourgish|lug lg Latn Luganda
 lvs lv Latn Latvian|mal ml Mlym Malayalam|mar mr Deva Marathi|mkd mk Cyrl Macedonian
@@ -38,7 +42,8 @@ plt mg Latn Malagasy|pol pl Latn Polish|por pt Latn Portuguese|quy qu Latn Quech
 ron ro Latn Romanian|rus ru Cyrl Russian|san sa Deva Sanskrit|sin si Sinh Sinhala
 slk sk Latn Slovak|slv sl Latn Slovenian|sna sn Latn Shona|snd sd Arab Sindhi
 som so Latn Somali|sot st Latn Southern Sotho|spa es Latn Spanish|als sq Latn Albanian
-srd sc Latn Sardinian|srp sr Cyrl Serbian|ssw ss Latn Swati|sun su Latn Sundanese|swe sv Latn Swedish
+srd sc Latn Sardinian|srp sr Cyrl Serbian|ssw ss Latn Swati
+sun su Latn Sundanese|swe sv Latn Swedish
 swh sw Latn Swahili|tam ta Taml Tamil|tat tt Cyrl Tatar|tel te Telu Telugu
 tgk tg Cyrl Tajik|tgl tl Latn Tagalog|tha th Thai Thai|tir ti Ethi Tigrinya
 tsn tn Latn Tswana|tso ts Latn Tsonga|tuk tk Latn Turkmen|tur tr Latn Turkish

@@ -49,8 +49,10 @@ def denoise(
     lines = dict.fromkeys(line for path in text for line in read_lines(path))
     usable = sorted((line for line in lines if len(line.split()) > 2), key=hash_share)
     if len(usable) <= dev:
-        raise RecipeError(f"the text has {len(usable):,} lines of three words, and dev takes {dev}")
-    generator = random.Random(seed)
+        raise RecipeError(
+            f"the text has {len(usable):,} lines of three words or more, and dev takes {dev}"
+        )
+    generator = random.Random(seed)  # noqa: S311 (no secret)
     out.mkdir(parents=True, exist_ok=True)
     for name, part in {"dev": usable[:dev], "train": usable[dev:] * copies}.items():
         made = [corrupt(line.split(), rate, span, generator) for line in part]

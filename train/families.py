@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from pipeline.errors import RecipeError
-from pipeline.languages import find, m2m100, mbart50
+from pipeline.languages import Language, find, m2m100, mbart50
 from preprocess.denoise import PAIR as DENOISED
 
 
@@ -90,7 +90,7 @@ def tags(
     return Tags(kind, source, target, "", *tokens)
 
 
-def _known(code: str) -> Any:
+def _known(code: str) -> Language:
     try:
         return find(code)
     except RecipeError as error:
@@ -102,7 +102,7 @@ def token_of(kind: str, code: str, new_language: str | None = None) -> str:
     if code == new_language:
         try:
             flores = find(code).flores
-        except RecipeError:
+        except RecipeError:  # then in NLLB's manner, Latin letters unless it says others
             flores = code if "_" in code else f"{code}_Latn"
         return flores if kind == "nllb" else f"{code.partition('_')[0]}_XX"
     language = _known(code)

@@ -68,6 +68,9 @@ def fresh(
         kinds = {"bert": "AutoModelForMaskedLM", "xlm-roberta": "AutoModelForMaskedLM"}
         kind = getattr(transformers, kinds.get(family, "AutoModelForSeq2SeqLM"))
         model = kind.from_config(config, dtype=torch.float32)
+        if family == "mt5":  # its output layer is its own, where transformers begins with the table
+            first = torch.randn_like(model.lm_head.weight) * dimensions**-0.5
+            model.lm_head.weight = torch.nn.Parameter(first)
         out.mkdir(parents=True, exist_ok=True)
         tokenizer.save_pretrained(out)
     model.save_pretrained(out)
@@ -139,7 +142,7 @@ def _mt5(
 ) -> tuple[Any, Any]:
     transformers = library()
     tokenizer, _config = _t5(place, text, size, sizes, _)
-    gated = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    gated = {"feed_forward_proj": "gated-gelu"}
     return tokenizer, transformers.MT5Config(vocab_size=len(tokenizer), **gated, **sizes)
 
 
@@ -147,7 +150,7 @@ def _byt5(
     place: Path, text: list[Path], size: int, sizes: dict[str, Any], _: Any
 ) -> tuple[Any, Any]:
     transformers = library()
-    gated = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    gated = {"feed_forward_proj": "gated-gelu"}
     return transformers.ByT5Tokenizer(), transformers.T5Config(vocab_size=384, **gated, **sizes)
 
 
@@ -201,7 +204,7 @@ def _nllb(
     import tokenizers
 
     transformers = library()
-    learned = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>"))
+    learned = tokenizers.Tokenizer(tokenizers.models.BPE())
     learned.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=size + 4,

@@ -186,8 +186,8 @@ def _record(out: Path, settings: dict[str, Any]) -> None:
     best = max(curves.valid.values(), key=lambda record: record["valid_chrf"])
     said = {name: settings[name] for name in ("model", "learning_rate", "warmup", "batch_size",
             "accumulate", "lora", "precision", "seed")}  # fmt: skip
-    write_json(out / "train.json", {"settings": said, "best": best,
-               "train": list(curves.train.values()), "valid": list(curves.valid.values())})  # fmt: skip
+    records = {"train": list(curves.train.values()), "valid": list(curves.valid.values())}
+    write_json(out / "train.json", {"settings": said, "best": best, **records})
     plot(curves, out / "loss.png")
     done = max(curves.train)
     print(

@@ -52,7 +52,9 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, Any, Tags, Examples, dict[st
     facts: dict[str, Any] = {"dropped": text.dropped, "trimmed": None}
     if settings["trim"]:
         model, tokenizer, facts["trimmed"] = trim(model, tokenizer, said, text.train)
-        text = read_examples(bitext, tokenizer, said, settings["max_length"])
+        before, text = text, read_examples(bitext, tokenizer, said, settings["max_length"])
+        if [len(e["labels"]) for e in before.train] != [len(e["labels"]) for e in text.train]:
+            raise RecipeError("trimming would change how the text is cut; train with --trim false")
     begin = said.target_token and tokenizer.convert_tokens_to_ids(said.target_token)
     # Dev must be translated into the right language, and so must whatever the model is used for.
     model.generation_config.forced_bos_token_id = begin or None
@@ -104,13 +106,15 @@ def _chrf(lines: Sequence[str], references: Sequence[str]) -> float:
     return float(sacrebleu.corpus_chrf(list(lines), [plain]).score)
 
 
-def _trainer(settings: dict[str, Any], model: Any, tokenizer: Any, text: Examples) -> Any:
-    """Hugging Face's trainer, which prints our records and listens to our signals."""
+def _trainer(
+    settings: dict[str, Any], model: Any, tokenizer: Any, text: Examples
+) -> tuple[Any, Any]:
+    """Hugging Face's trainer, which prints our records, and what listens to our signals."""
     transformers = library()
     out, every = Path(settings["out"]), min(settings["evaluate_every"], settings["updates"])
     begun, seen = time.time(), [0]
 
-    class Trainer(transformers.Seq2SeqTrainer):  # type: ignore[misc]
+    class Trainer(transformers.Seq2SeqTrainer):  # type: ignore[misc, name-defined]
         def training_step(self, model: Any, inputs: Any, *arguments: Any) -> Any:
             seen[0] += int((inputs["labels"] != -100).sum())
             loss = super().training_step(model, inputs, *arguments)
@@ -121,7 +125,7 @@ def _trainer(settings: dict[str, Any], model: Any, tokenizer: Any, text: Example
                 )
             return loss
 
-    class Ours(transformers.TrainerCallback):  # type: ignore[misc]
+    class Ours(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
         told = False
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -184,6 +188,8 @@ def _trainer(settings: dict[str, Any], model: Any, tokenizer: Any, text: Example
         dataloader_pin_memory=gpu,
         remove_unused_columns=False,
         label_names=["labels"],
+        # A BERT as an encoder has a layer that only its first pretraining used.
+        ddp_find_unused_parameters=model.config.model_type == "encoder-decoder",
         report_to="none",
         disable_tqdm=True,
     )

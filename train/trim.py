@@ -121,7 +121,7 @@ def _trim_state(state: dict[str, Any], keep: set[str]) -> None:
 
 def _trim_sentencepiece(path: Path, vocabulary: Path, keep: set[str]) -> None:
     """Trim a sentencepiece model, and the numbers that M2M-100's tokeniser has beside it."""
-    proto = sentencepiece_model_pb2.ModelProto()
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     proto.ParseFromString(path.read_bytes())
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == _NORMAL}
     if proto.trainer_spec.model_type == _BPE:
@@ -174,7 +174,8 @@ def _select(model: Any, rows: list[int]) -> None:
     with torch.no_grad():
         model.get_input_embeddings().weight.copy_(kept)
         if kept_exit is not None:
-            model.get_output_embeddings().weight.copy_(kept_exit)
+            # A new one: in an mT5 they differ, and resizing may have made them one.
+            model.get_output_embeddings().weight = torch.nn.Parameter(kept_exit)
         if kept_bias is not None:
             model.final_logits_bias.copy_(kept_bias)
     new = {old: number for number, old in reversed(list(enumerate(rows)))}

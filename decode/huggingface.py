@@ -146,8 +146,8 @@ class PretrainedCodec:
         formed = [form(line) for line in lines]
         if not any(formed):
             return [[] for _ in formed]
-        # Marian's tokenisers cut the two sides each in its own way.
-        target = language == self.translation.target_language
+        # Marian's tokenisers cut the two sides each in its own way; others would add tags.
+        target = (self.translation.family, self.translation.target_language) == ("marian", language)
         ids = self.tokeniser(
             **{"text_target" if target else "text": formed},
             add_special_tokens=False,
@@ -165,7 +165,7 @@ class PretrainedCodec:
         languages = getattr(self.tokeniser, "lang_token_to_id", {})
         ids = [self.numbers[piece] for piece in pieces
                if piece in self.numbers and piece not in languages]  # fmt: skip
-        return one_line(self.tokeniser.decode(ids, skip_special_tokens=True))
+        return one_line(self.tokeniser.decode(ids, skip_special_tokens=True)).strip()
 
     def restore(self, pieces: Sequence[str], language: str) -> str:
         """The same: the tokeniser restores running text as well as it can."""

@@ -121,7 +121,7 @@ def language_tokens(tokenizer: Any) -> list[str]:
 
 def _of_marian(code: str, codes: Sequence[str]) -> str:
     language = _known(code)
-    for name in (code, language.iso3, language.iso1, language.flores):
+    for name in (code, language.iso3, language.moses, language.flores):
         if name in codes:
             return name
     for name in codes:

@@ -98,6 +98,9 @@ def finetune(
         print(f"{out / huggingface_main.MODEL} is there already; delete {out} to train anew")
     else:
         (out / UNFINISHED).unlink(missing_ok=True)
+        for half in (out / huggingface_main.CHECKPOINTS).glob("checkpoint-*"):
+            if not (half / huggingface_main.WHOLE).exists():
+                shutil.rmtree(half)
         if begun:
             settings["wall"] = read_curves(read_lines(out / LOG)).seconds
         _run(out, settings, processes, cpu_threads)

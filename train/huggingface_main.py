@@ -186,6 +186,8 @@ def _trainer(
         seed=settings["seed"],
         data_seed=settings["seed"],
         dataloader_pin_memory=gpu,
+        use_cpu=not gpu,  # unless it is said, processes without GPUs do not know of each other
+        ddp_backend="gloo" if not gpu and "RANK" in os.environ else None,
         remove_unused_columns=False,
         label_names=["labels"],
         # A BERT as an encoder has a layer that only its first pretraining used.
@@ -210,6 +212,9 @@ def _trainer(
         callbacks=callbacks,
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    # It takes losses for sums over all tokens of an update where forward() has any further
+    # arguments, as M2M-100's has, whose loss is a mean: gradients then grow with --accumulate.
+    trainer.model_accepts_loss_kwargs = False
     return trainer, ours
 
 
@@ -244,9 +249,17 @@ def train(settings: dict[str, Any]) -> None:
     trainer, ours = _trainer(settings, model, tokenizer, text)
     first = trainer.is_world_process_zero()
     if first:
+        out.mkdir(parents=True, exist_ok=True)
         write_json(out / "prepared.json", {**facts, "pairs": len(text.train)})
     begin = last_whole(out)
-    state = trainer.train(resume_from_checkpoint=str(begin) if begin else None)
+    if begin and int(begin.name.rpartition("-")[2]) >= settings["updates"]:
+        # Killed while the model was saved; the trainer would do another update.
+        state_file = str(begin / "trainer_state.json")
+        trainer.state = library().TrainerState.load_from_json(state_file)
+        trainer._load_best_model()
+    else:
+        trainer.train(resume_from_checkpoint=str(begin) if begin else None)
+    state = trainer.state
     if ours.told and state.global_step < settings["updates"]:
         if first:
             write_json(out / UNFINISHED, {"updates": state.global_step})

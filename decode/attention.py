@@ -22,5 +22,8 @@ def attention(bundle: Path, line: str) -> tuple[list[str], list[str], list[list[
         return None
     if len(pieces) > loaded.description.max_source_subwords:
         return None
-    result = translator.translate_batch([pieces], beam_size=5, return_attention=True)[0]
-    return pieces, result.hypotheses[0], result.attention[0]
+    framed, first = loaded.frame.around(pieces), loaded.frame.target
+    result = translator.translate_batch(
+        [framed], [first] if first else None, beam_size=5, return_attention=True
+    )[0]
+    return framed, result.hypotheses[0], result.attention[0]

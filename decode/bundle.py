@@ -1,8 +1,10 @@
 """A model bundle: one directory with all that translating needs.
 
 model/            CTranslate2's model; or
-ensemble/         several models, which fairseq decodes
-subword.model     with subword.json: how text is cut, and its type
+ensemble/         several models, which fairseq decodes; or
+transformers/     a model of Hugging Face that CTranslate2 does not know
+subword.model     with subword.json: how text is cut, and its type; or
+tokeniser/        that of a model of Hugging Face
 bundle.json       languages, limits, origin
 MODEL_CARD.md     what it is, for people
 training.json     the manifest of the training, where a recipe made it
@@ -18,8 +20,9 @@ from typing import TYPE_CHECKING
 import ctranslate2
 
 from decode.faithful import addresses, numbers
+from decode.huggingface import TOKENISER, PretrainedCodec
 from decode.search import Search
-from decode.segments import is_loop, split_long
+from decode.segments import Frame, is_loop, split_long
 from decode.shortlist import FILE as SHORTLIST
 from pipeline.errors import RecipeError
 from pipeline.parallel import cores
@@ -27,8 +30,9 @@ from preprocess.codec import Codec
 
 if TYPE_CHECKING:
     from decode.ensemble import Ensemble
+    from decode.generate import Generator
 
-DESCRIPTION, MODEL, ENSEMBLE = "bundle.json", "model", "ensemble"
+DESCRIPTION, MODEL, ENSEMBLE, TRANSFORMERS = "bundle.json", "model", "ensemble", "transformers"
 
 # Lines read before translating begins; they are sorted by length to waste little padding.
 _WINDOW_LINES = 4096
@@ -44,6 +48,7 @@ class Description:
     """What bundle.json says. `max_source_subwords` is the longest source seen in training.
 
     `tag` is what each source begins with, in a model of several target languages.
+    `max_output_subwords` is how long the model can write at all, if there is such a limit.
     """
 
     source_language: str
@@ -52,6 +57,7 @@ class Description:
     quantization: str
     checkpoint_sha256: str
     tag: str | None = None
+    max_output_subwords: int | None = None
 
 
 @dataclass
@@ -92,14 +98,15 @@ class Bundle:
     """
 
     description: Description
-    codec: Codec
-    translator: "ctranslate2.Translator | Ensemble"
+    codec: Codec | PretrainedCodec
+    translator: "ctranslate2.Translator | Ensemble | Generator"
     search: Search = field(default_factory=Search)
     counts: Counts = field(default_factory=Counts)
     # Whether the model has lists of what a source subword may become.
     shortlist: bool = False
     # Off, outputs stay tokenised, as the scores of many papers want them.
     detokenise: bool = True
+    frame: Frame = field(default_factory=Frame)
 
     @staticmethod
     def load(directory: Path, threads: int | None = None, search: Search = Search()) -> "Bundle":  # noqa: B008
@@ -112,7 +119,13 @@ class Bundle:
             raise RecipeError(
                 f"{directory} is not a model bundle ({error}); make one with decode.export"
             ) from error
-        codec = Codec(directory)
+        codec: Codec | PretrainedCodec
+        frame = Frame()
+        if (directory / TOKENISER).is_dir():
+            codec = PretrainedCodec(directory / TOKENISER)
+            frame = codec.frame
+        else:
+            codec = Codec(directory)
         if search.tag and search.tag not in codec.symbols:
             known = ", ".join(codec.symbols) or "none"
             raise RecipeError(f"{directory} knows no tag {search.tag}; its symbols: {known}")
@@ -123,6 +136,12 @@ class Bundle:
 
             several = ensemble.Ensemble(directory / ENSEMBLE, threads)
             return Bundle(description, codec, several, search)
+        if isinstance(codec, PretrainedCodec) and (directory / TRANSFORMERS).is_dir():
+            from decode.generate import Generator  # it loads torch
+
+            seed = search.seed if search.sampling else None
+            generator = Generator(directory / TRANSFORMERS, codec, threads, seed)
+            return Bundle(description, codec, generator, search, frame=frame)
         # Several sentences at once use the cores better than several threads for one; but who
         # draws which numbers must not depend on who comes first.
         inter, intra = threads, 1
@@ -133,7 +152,7 @@ class Bundle:
             str(directory / MODEL), inter_threads=inter, intra_threads=intra
         )
         has_list = (directory / MODEL / SHORTLIST).exists()
-        return Bundle(description, codec, translator, search, shortlist=has_list)
+        return Bundle(description, codec, translator, search, shortlist=has_list, frame=frame)
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         """Translate raw lines: one output line for each, in order, blank for blank."""
@@ -181,9 +200,16 @@ class Bundle:
     ) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yield (line number, hypotheses) for each segment, in order."""
         order = sorted(range(len(segments)), key=lambda i: len(segments[i][1]))
-        prefix = self.codec.encode([self.search.prefix], self.description.target_language)[0]
+        prefix = [
+            *self.frame.target,
+            *self.codec.encode([self.search.prefix], self.description.target_language)[0],
+        ]
         tag = self.search.tag or self.description.tag
         begin = [tag] if tag else []
+        options = self.search.options()
+        if self.frame.never:
+            options["suppress_sequences"] = [[piece] for piece in self.frame.never]
+        skip = len(self.frame.target)
         results: dict[int, list[Hypothesis]] = {}
         waiting = []
         while order:
@@ -192,14 +218,15 @@ class Bundle:
             size = max(1, _BATCH_SUBWORDS // longest)
             batch, order = order[-size:], order[:-size]
             limit = int(longest * _LONGER) + _LONGER_BY
+            limit = min(limit, self.description.max_output_subwords or limit)
             answers = self.translator.translate_batch(
-                [begin + segments[i][1] for i in batch],
+                [self.frame.around(begin + segments[i][1]) for i in batch],
                 [prefix] * len(batch) if prefix else None,
                 max_decoding_length=limit,
                 max_input_length=0,
                 asynchronous=True,
                 use_vmap=self.shortlist and self.search.among_the_best,
-                **self.search.options(),
+                **options,
             )
             waiting.append((batch, limit, answers))
         for batch, limit, answers in waiting:
@@ -207,7 +234,7 @@ class Bundle:
                 answer = answer.result()
                 scores = answer.scores or [None] * len(answer.hypotheses)
                 results[i] = [
-                    Hypothesis(self._text(pieces), score, len(pieces) >= limit)
+                    Hypothesis(self._text(pieces[skip:]), score, len(pieces) >= limit)
                     for pieces, score in zip(answer.hypotheses, scores, strict=True)
                 ]
         for i, (number, _) in enumerate(segments):

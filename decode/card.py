@@ -9,11 +9,21 @@ from pipeline.manifest import Manifest, ancestors
 CARD = "MODEL_CARD.md"
 
 
-def card(src: str, tgt: str, quantization: str, pairs: int, training: Path, text: Path) -> str:
+def card(
+    src: str,
+    tgt: str,
+    quantization: str,
+    pairs: int | None,
+    training: Path,
+    text: Path,
+    family: str | None = None,
+    pretrained: str | None = None,
+) -> str:
     """The card of a model, as Markdown.
 
-    `training` is the directory of its checkpoint, `text` that of its subwords; what no manifest
-    says is left out.
+    `training` is the directory of its checkpoint, `text` that of its subwords; `family` and
+    `pretrained` say what a model of Hugging Face is and began with. What no manifest says is left
+    out.
     """
     manifest = Manifest.read(training)
     facts: dict[str, Any] = manifest.facts if manifest else {}
@@ -26,7 +36,8 @@ def card(src: str, tgt: str, quantization: str, pairs: int, training: Path, text
         "    echo '...' | python -m decode.translate --bundle THIS-DIRECTORY",
         "",
         "## Training",
-        f"- text: {pairs:,} pairs",
+        *([f"- model: {family} of Hugging Face, {_origin(pretrained)}"] if family else []),
+        *([f"- text: {pairs:,} pairs"] if pairs else []),
         *(
             f"- from {source['url']} (sha256 {source['sha256']})"
             for _, stage in ancestors(text)
@@ -51,8 +62,13 @@ def card(src: str, tgt: str, quantization: str, pairs: int, training: Path, text
         "report.html; the bundle was made before them.",
         "",
         "## Limits",
-        "Trained on the text above alone: other domains, registers and spellings are translated",
-        "worse, names and numbers may change, and what the text says of people it may repeat. It",
-        "may be used as the licences of that text allow.",
+        f"Trained on the text above{', after the pretraining' if pretrained else ' alone'}: other",
+        "domains, registers and spellings are translated worse, names and numbers may change, and",
+        "what the text says of people it may repeat. It may be used as the licences of that text",
+        f"{'and of the pretrained model allow' if pretrained else 'allow'}.",
         "",
     ])  # fmt: skip
+
+
+def _origin(pretrained: str | None) -> str:
+    return f"pretrained: {pretrained}" if pretrained else "not pretrained"

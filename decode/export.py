@@ -1,4 +1,4 @@
-"""Turn a checkpoint of fairseq or Marian into a model bundle."""
+"""Turn a checkpoint of fairseq or Marian, or a model of Hugging Face, into a model bundle."""
 
 import argparse
 import json
@@ -10,10 +10,11 @@ from typing import Any, Literal
 import ctranslate2
 import torch
 
-from decode.bundle import DESCRIPTION, ENSEMBLE, MODEL, Description
+from decode.bundle import DESCRIPTION, ENSEMBLE, MODEL, TRANSFORMERS, Description
 from decode.card import CARD, card
 from decode.direction import take_direction
 from decode.ensemble import save
+from decode.huggingface import TOKENISER, TRANSLATION, PretrainedCodec, save_files
 from decode.shortlist import FILE as SHORTLIST
 from decode.shortlist import write_shortlist
 from pipeline.command import command
@@ -30,7 +31,7 @@ from train.marian_main import VOCABULARY
 
 def export(
     checkpoint: Path,
-    subwords: Path,
+    subwords: Path | None,
     out: Path,
     data: Path | None = None,
     quantization: Literal["float32", "int8", "float16"] = "float32",
@@ -47,7 +48,8 @@ def export(
     --subwords exp/subword --out exp/bundle
 
     Args:
-        checkpoint: a checkpoint of fairseq-train (.pt), or of train.marian (.npz).
+        checkpoint: a checkpoint of fairseq-train (.pt), or of train.marian (.npz), or the
+            directory model/ that train.huggingface made, which needs nothing more.
         subwords: the directory of the subword model, which preprocess.subword made.
         out: directory for the bundle.
         data: for fairseq, the directory it was trained on, which preprocess.binarise made.
@@ -62,6 +64,19 @@ def export(
             one that it was not trained on (default: the first pair).
 
     """
+    if (checkpoint / TRANSLATION).exists():
+        if subwords or data or ensemble or shortlist:
+            raise RecipeError(
+                f"{checkpoint} has a tokeniser of its own; leave out subwords, data, ensemble and "
+                "shortlist"
+            )
+        _from_hugging_face(checkpoint, out, quantization)
+        return
+    if subwords is None:
+        raise RecipeError(
+            f"{checkpoint} needs --subwords, the directory it was trained with; only a model of "
+            f"Hugging Face, a directory with {TRANSLATION}, has a tokeniser of its own"
+        )
     src, tgt = languages(subwords)
     codec = Codec(subwords)
     checkpoints = [checkpoint, *map(Path, ensemble)]
@@ -83,7 +98,7 @@ def export(
     else:
         raise RecipeError(f"{checkpoint} is fairseq's; it needs --data, what it was trained on")
     out.mkdir(parents=True, exist_ok=True)
-    for old in (MODEL, ENSEMBLE):
+    for old in (MODEL, ENSEMBLE, TRANSFORMERS, TOKENISER):
         shutil.rmtree(out / old, ignore_errors=True)
     if data and ensemble:
         save(checkpoints, [data / f"dict.{side}.txt" for side in (src, tgt)], out / ENSEMBLE)
@@ -105,8 +120,58 @@ def export(
     text = card(src, tgt, quantization, len(lengths), checkpoint.parent, subwords)
     (out / CARD).write_text(text, encoding="utf-8")
     note(out, quantization=quantization, shortlist=shortlist)
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
-    print(f"{src} to {tgt}, {quantization}, {size:.1f} MB")
+    print(f"{src} to {tgt}, {quantization}, {_megabytes(out):.1f} MB")
+
+
+def _megabytes(directory: Path) -> float:
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()) / 1e6
+
+
+def _from_hugging_face(model: Path, out: Path, quantization: str) -> None:
+    """Make the bundle, for CTranslate2 if it can have the model."""
+    codec = PretrainedCodec(model)
+    facts, frame = codec.translation, codec.frame
+    # Now that transformers are there, and loaded as we want them (train.hub).
+    from decode.converter import convert
+    from decode.generate import save as save_weights
+
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    out.mkdir(parents=True, exist_ok=True)
+    for old in (MODEL, ENSEMBLE, TRANSFORMERS, TOKENISER):
+        shutil.rmtree(out / old, ignore_errors=True)
+    hindrance = convert(model, codec, out / MODEL, quantization)
+    if hindrance:
+        shutil.rmtree(out / MODEL, ignore_errors=True)
+        if quantization != "float32":
+            raise RecipeError(
+                f"{hindrance}; transformers will decode it, in float32: leave out --quantization"
+            )
+        print(f"{hindrance}; transformers will decode it, which takes longer")
+        save_weights(model, out / TRANSFORMERS)
+    save_files(model, out / TOKENISER)
+    training = model.parent
+    if (training / NAME).exists():
+        shutil.copyfile(training / NAME, out / "training.json")
+    positions = [
+        part["max_position_embeddings"]
+        for part in (config, config.get("decoder", {}), config.get("encoder", {}))
+        if isinstance(part, dict) and part.get("max_position_embeddings")
+    ]
+    room = min([facts.max_source_tokens, *positions]) - len(frame.around([]))
+    if room < 1:
+        raise RecipeError(
+            f"{model / TRANSLATION}: max_source_tokens leaves no room for text beside what the "
+            "model wants around it"
+        )
+    digest = " ".join(file_record(path).sha256 for path in sorted(model.glob("*.safetensors")))
+    src, tgt = facts.source_language, facts.target_language
+    longest = min(positions) - 1 if positions else None
+    description = Description(src, tgt, room, quantization, digest, longest)
+    write_json(out / DESCRIPTION, vars(description))
+    text = card(src, tgt, quantization, None, training, training, facts.family, facts.pretrained)
+    (out / CARD).write_text(text, encoding="utf-8")
+    note(out, quantization=quantization, decoder="transformers" if hindrance else "CTranslate2")
+    print(f"{src} to {tgt}, {facts.family}, {quantization}, {_megabytes(out):.1f} MB")
 
 
 def _check_fairseq(checkpoint: Path, data: Path, subwords: Path) -> None:

@@ -1,14 +1,38 @@
 """Lines that are too long for a model, and outputs that never end."""
 
 import re
-
-from preprocess.codec import Codec
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 _SENTENCE_END = re.compile(r"(?<=[.!?…։؟۔።])\s+|(?<=[。！？।])\s*")
 _LOOP_WORDS, _LOOP_TIMES = 3, 4
 
 
-def split_long(line: str, limit: int, codec: Codec, language: str) -> list[list[str]]:
+@dataclass(frozen=True)
+class Frame:
+    """Subwords that a model wants before and after every source, and first in every output.
+
+    Those in `never` it may not choose. fairseq's and Marian's models want nothing.
+    """
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+
+    def around(self, pieces: Sequence[str]) -> list[str]:
+        """A source within its frame."""
+        return [*self.before, *pieces, *self.after]
+
+
+class Encoder(Protocol):
+    """Cuts lines into subwords, as preprocess.codec.Codec."""
+
+    def encode(self, lines: Sequence[str], language: str) -> list[list[str]]: ...
+
+
+def split_long(line: str, limit: int, codec: Encoder, language: str) -> list[list[str]]:
     """Cut a line into parts of at most `limit` subwords, at sentence ends where it has them.
 
     A sentence that is still too long is cut between words, and a word that is, between
@@ -24,7 +48,7 @@ def split_long(line: str, limit: int, codec: Codec, language: str) -> list[list[
     return parts
 
 
-def _fitting(line: str, limit: int, codec: Codec, language: str) -> list[list[str]]:
+def _fitting(line: str, limit: int, codec: Encoder, language: str) -> list[list[str]]:
     units: list[list[str]] = []
     for sentence in _SENTENCE_END.split(line):
         pieces = codec.encode([sentence], language)[0]

@@ -15,18 +15,22 @@ from pipeline.errors import RecipeError
 # Codes and scripts are those of FLORES-200.
 _TABLE = """
 afr af Latn Afrikaans|amh am Ethi Amharic|arb ar Arab Arabic|asm as Beng Assamese
-ast - Latn Asturian|azj az Latn Azerbaijani|bam bm Latn Bambara|bel be Cyrl Belarusian
-bem - Latn Bemba|ben bn Beng Bengali|bos bs Latn Bosnian|bul bg Cyrl Bulgarian
+ast - Latn Asturian|azj az Latn Azerbaijani|bak ba Cyrl Bashkir
+bam bm Latn Bambara|bel be Cyrl Belarusian
+bem - Latn Bemba|bre br Latn Breton|ben bn Beng Bengali|bos bs Latn Bosnian|bul bg Cyrl Bulgarian
 cat ca Latn Catalan|ceb - Latn Cebuano|ces cs Latn Czech|cym cy Latn Welsh|dan da Latn Danish
 deu de Latn German|dzo dz Tibt Dzongkha|ell el Grek Greek|eng en Latn English
 epo eo Latn Esperanto|est et Latn Estonian|eus eu Latn Basque|ewe ee Latn Ewe
-fao fo Latn Faroese|fin fi Latn Finnish|fra fr Latn French|fur - Latn Friulian
+fao fo Latn Faroese|fin fi Latn Finnish|fra fr Latn French|fry fy Latn Western Frisian
+fur - Latn Friulian|fuv ff Latn Fula
 gla gd Latn Scottish Gaelic|gle ga Latn Irish|glg gl Latn Galician|grn gn Latn Guarani
 guj gu Gujr Gujarati|hat ht Latn Haitian Creole|hau ha Latn Hausa|heb he Hebr Hebrew
 hin hi Deva Hindi|hrv hr Latn Croatian|hsb - Latn Upper Sorbian|hun hu Latn Hungarian
-hye hy Armn Armenian|ibo ig Latn Igbo|ind id Latn Indonesian|isl is Latn Icelandic
+hye hy Armn Armenian|ibo ig Latn Igbo|ilo - Latn Ilocano
+ind id Latn Indonesian|isl is Latn Icelandic
 ita it Latn Italian|jav jv Latn Javanese|jpn ja Jpan Japanese|kan kn Knda Kannada
-kat ka Geor Georgian|kaz kk Cyrl Kazakh|khm km Khmr Khmer|kin rw Latn Kinyarwanda
+kat ka Geor Georgian|kaz kk Cyrl Kazakh|khk mn Cyrl Mongolian
+khm km Khmr Khmer|kin rw Latn Kinyarwanda
 kir ky Cyrl Kyrgyz|kmr ku Latn Northern Kurdish|kor ko Hang Korean|lao lo Laoo Lao
 lin ln Latn Lingala|lit lt Latn Lithuanian|ltz lb Latn Luxembourgish|lug lg Latn Luganda
 lvs lv Latn Latvian|mal ml Mlym Malayalam|mar mr Deva Marathi|mkd mk Cyrl Macedonian
@@ -38,13 +42,14 @@ plt mg Latn Malagasy|pol pl Latn Polish|por pt Latn Portuguese|quy qu Latn Quech
 ron ro Latn Romanian|rus ru Cyrl Russian|san sa Deva Sanskrit|sin si Sinh Sinhala
 slk sk Latn Slovak|slv sl Latn Slovenian|sna sn Latn Shona|snd sd Arab Sindhi
 som so Latn Somali|sot st Latn Southern Sotho|spa es Latn Spanish|als sq Latn Albanian
-srd sc Latn Sardinian|srp sr Cyrl Serbian|sun su Latn Sundanese|swe sv Latn Swedish
+srd sc Latn Sardinian|srp sr Cyrl Serbian|ssw ss Latn Swati
+sun su Latn Sundanese|swe sv Latn Swedish
 swh sw Latn Swahili|tam ta Taml Tamil|tat tt Cyrl Tatar|tel te Telu Telugu
 tgk tg Cyrl Tajik|tgl tl Latn Tagalog|tha th Thai Thai|tir ti Ethi Tigrinya
 tsn tn Latn Tswana|tso ts Latn Tsonga|tuk tk Latn Turkmen|tur tr Latn Turkish
 twi tw Latn Twi|uig ug Arab Uyghur|ukr uk Cyrl Ukrainian|urd ur Arab Urdu
 uzn uz Latn Uzbek|vie vi Latn Vietnamese|wol wo Latn Wolof|xho xh Latn Xhosa
-ydd yi Hebr Yiddish|yor yo Latn Yoruba|zho zh Hans Chinese|zul zu Latn Zulu
+ydd yi Hebr Yiddish|yor yo Latn Yoruba|zho zh Hans Chinese|zsm ms Latn Malay|zul zu Latn Zulu
 """
 
 # Codes in use beside those of FLORES-200: macrolanguages and older forms.
@@ -52,8 +57,18 @@ _ALIASES = {
     "ara": "arb", "aze": "azj", "lav": "lvs", "msa": "ind", "nor": "nob", "no": "nob",
     "orm": "gaz", "fas": "pes", "per": "pes", "pus": "pbt", "sqi": "als", "swa": "swh",
     "uzb": "uzn", "yid": "ydd", "kur": "kmr", "nep": "npi", "mlg": "plt", "que": "quy",
-    "cmn": "zho", "iw": "heb", "ori": "ory",
+    "cmn": "zho", "iw": "heb", "ori": "ory", "mon": "khk", "ful": "fuv",
 }  # fmt: skip
+
+# The languages of mBART-50 and of M2M-100, by these models' own codes.
+_MBART50 = """
+af_ZA ar_AR az_AZ bn_IN cs_CZ de_DE en_XX es_XX et_EE fa_IR fi_FI fr_XX gl_ES gu_IN he_IL hi_IN
+hr_HR id_ID it_IT ja_XX ka_GE kk_KZ km_KH ko_KR lt_LT lv_LV mk_MK ml_IN mn_MN mr_IN my_MM ne_NP
+nl_XX pl_PL ps_AF pt_XX ro_RO ru_RU si_LK sl_SI sv_SE sw_KE ta_IN te_IN th_TH tl_XX tr_TR uk_UA
+ur_PK vi_VN xh_ZA zh_CN
+"""
+# Where it is not the two-letter code, or that of ISO 639-3 if there is none.
+_M2M100 = {"nso": "ns", "nob": "no"}
 
 _WITHOUT_SPACES = {"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}
 _SACREBLEU_TOKENIZERS = {"zho": "zh", "jpn": "ja-mecab", "kor": "ko-mecab"}
@@ -137,3 +152,14 @@ def find(code: str) -> Language:
     if base.iso3 == "zho" and not match[2] and region in ("TW", "HK", "MO"):
         script = "Hant"
     return Language(base.iso3, base.iso1, script, region, base.name)
+
+
+def mbart50(language: Language) -> str:
+    """MBART-50's token for a language, such as `gl_ES`; if it has none, what it would look like."""
+    known = {code[:2]: code for code in _MBART50.split()}
+    return known.get(language.moses, f"{language.moses}_XX")
+
+
+def m2m100(language: Language) -> str:
+    """M2M-100's code for a language, such as `gl`, whether or not it has it."""
+    return _M2M100.get(language.iso3, language.moses)

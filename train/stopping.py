@@ -29,7 +29,7 @@ def listen() -> None:
         signal.signal(number, lambda received, _: _received.append(received))
 
 
-def _asked() -> bool:
+def asked() -> bool:
     """Whether any of the processes of this training was told to stop."""
     if not torch.distributed.is_initialized():
         return bool(_received)
@@ -58,7 +58,7 @@ def install(out: Path) -> None:
         due = every > 0 and epoch_itr.end_of_epoch() and trainer.get_num_updates() % every == 0
         if due and trainer.is_data_parallel_master:
             keep_last(out, every)
-        if not stop and _asked():
+        if not stop and asked():
             checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
             stop = True
             if trainer.is_data_parallel_master:

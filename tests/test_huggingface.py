@@ -1,0 +1,614 @@
+"""Fine-tuning models of Hugging Face: what a batch holds, languages, trimming, and training."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toy
+from conftest import REPOSITORY
+
+from pipeline.errors import RecipeError
+from preprocess.bitext import languages, write_languages
+from preprocess.denoise import corrupt, denoise
+from train import huggingface_main
+from train.curves import read_curves
+from train.examples import read_examples
+from train.families import Tags, add_language, encode, tags, token_of
+from train.fresh import fresh
+from train.hub import library, load
+from train.huggingface import finetune, refuse_fp16
+from train.masked import masked
+from train.trim import old_rows, trim
+from train.warmstart import warmstart
+
+transformers = library()
+SEQ2SEQ = ("t5", "mt5", "byt5", "marian", "mbart", "m2m_100", "nllb")
+
+
+def write_bitext(directory: Path, dev: int = 20) -> Path:
+    write_languages(directory, "es", "gl")
+    made = toy.pairs(300, seed=3)
+    for name, part in {"train": made[dev:], "dev": made[:dev], "test": made[:dev]}.items():
+        for place, language in enumerate(("es", "gl")):
+            text = "".join(f"{pair[place]}\n" for pair in part)
+            (directory / f"{name}.{language}").write_text(text)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def bitext(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Toy pairs, called Spanish and Galician. Do not change it."""
+    return write_bitext(tmp_path_factory.mktemp("bitext"))
+
+
+@pytest.fixture(scope="session")
+def model(bitext: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A tiny random model of each family, by name, made once. Do not change it."""
+    directory = tmp_path_factory.mktemp("models")
+    extra = directory / "extra.txt"
+    # So that T5's tokeniser has these words.
+    extra.write_text("translate Spanish to Galician: sa za\n" * 400)
+
+    def make(family: str) -> Path:
+        if not (directory / family).exists():
+            text = [bitext / "train.es", bitext / "train.gl", extra]
+            codes = ["gl", "ca"] if family == "marian" else None
+            fresh(family, text, directory / family, 150, 1, 32, codes, dropout=0.0)
+        return directory / family
+
+    return make
+
+
+# What a batch of two pairs should be: `sa te.` and `sa.`, whose translations are `za de.` and
+# `za.`, written down by hand from the papers and model cards of each family.
+# Of each pair: what the encoder reads, what the decoder reads, what the loss asks for.
+BATCHES: dict[str, list[tuple[str, str, str]]] = {
+    "t5": [
+        ("▁translate▁Spanish▁to▁Galician: ▁sa ▁te . </s>", "<pad> ▁za ▁de .", "▁za ▁de . </s>"),
+        ("▁translate▁Spanish▁to▁Galician: ▁sa . </s> <pad>", "<pad> ▁za . </s>",
+         "▁za . </s> -100"),
+    ],
+    "marian": [
+        (">>glg<< ▁sa ▁te . </s>", "<pad> ▁za ▁de .", "▁za ▁de . </s>"),
+        (">>glg<< ▁sa . </s> <pad>", "<pad> ▁za . </s>", "▁za . </s> -100"),
+    ],
+    "mbart": [
+        ("es_XX ▁sa ▁te . </s>", "</s> gl_ES ▁za ▁de .", "gl_ES ▁za ▁de . </s>"),
+        ("es_XX ▁sa . </s> <pad>", "</s> gl_ES ▁za . </s>", "gl_ES ▁za . </s> -100"),
+    ],
+    "m2m_100": [
+        ("__es__ ▁sa ▁te . </s>", "</s> __gl__ ▁za ▁de .", "__gl__ ▁za ▁de . </s>"),
+        ("__es__ ▁sa . </s> <pad>", "</s> __gl__ ▁za . </s>", "__gl__ ▁za . </s> -100"),
+    ],
+    "nllb": [
+        ("spa_Latn ▁sa ▁te . </s>", "</s> glg_Latn ▁za ▁de .", "glg_Latn ▁za ▁de . </s>"),
+        ("spa_Latn ▁sa . </s> <pad>", "</s> glg_Latn ▁za . </s>", "glg_Latn ▁za . </s> -100"),
+    ],
+    "encoder-decoder": [
+        ("[CLS] sa te . [SEP]", "[CLS] za de .", "za de . [SEP]"),
+        ("[CLS] sa . [SEP] [PAD]", "[CLS] za . [SEP]", "za . [SEP] -100"),
+    ],
+}  # fmt: skip
+BATCHES["mt5"] = BATCHES["t5"]
+
+
+def batch(net: Any, tokenizer: Any, said: Tags) -> list[tuple[list[str], list[str], list[str]]]:
+    made = encode(tokenizer, said, ["sa te.", "sa."], ["za de.", "za."])
+    whole = transformers.DataCollatorForSeq2Seq(tokenizer, net)(made)
+    read: list[torch.Tensor] = []  # by the decoder; some families make it of the labels inside
+    decoder = net.get_decoder()
+    decoder.register_forward_pre_hook(
+        lambda _, __, named: read.append(named["input_ids"]), with_kwargs=True
+    )
+    net(**whole)
+    sides = (whole["input_ids"], read[0], whole["labels"])
+    rows = zip(*(side.tolist() for side in sides), strict=True)
+    # Padding is not looked at.
+    assert (
+        whole["attention_mask"].tolist() == (whole["input_ids"] != tokenizer.pad_token_id).tolist()
+    )
+    return [
+        tuple(  # type: ignore[misc]
+            ["-100" if i == -100 else tokenizer.convert_ids_to_tokens(i) for i in row]
+            for row in side
+        )
+        for side in rows
+    ]
+
+
+@pytest.mark.parametrize("family", sorted(BATCHES))
+def test_a_batch_is_what_the_family_was_pretrained_with(
+    family: str, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    if family == "encoder-decoder":
+        warmstart(str(model("bert")), tmp_path / "pair")
+    net, tokenizer = load(str(tmp_path / "pair" if family == "encoder-decoder" else model(family)))
+    said = tags(net.config, tokenizer, "es", "gl")
+    assert said.family == family
+    got = batch(net, tokenizer, said)
+    for source, _, _ in got:
+        if ":" in source:  # T5's prefix, in whatever pieces
+            source[: source.index(":") + 1] = ["".join(source[: source.index(":") + 1])]
+    assert got == [tuple(part.split() for part in row) for row in BATCHES[family]]
+
+
+def test_a_batch_of_byt5_is_bytes(model: Callable[[str], Path]) -> None:
+    net, tokenizer = load(str(model("byt5")))
+    said = tags(net.config, tokenizer, "es", "gl")
+    made = encode(tokenizer, said, ["sá"], ["za"])[0]
+    # Bytes begin at 3, after <pad>, </s> and <unk>; á is the bytes C3 A1.
+    source = [*b"translate Spanish to Galician: s", 0xC3, 0xA1]
+    assert made["input_ids"] == [*(byte + 3 for byte in source), 1]
+    assert made["labels"] == [ord("z") + 3, ord("a") + 3, 1]
+    rows = transformers.DataCollatorForSeq2Seq(tokenizer, net)([made])
+    assert rows["decoder_input_ids"].tolist() == [[0, ord("z") + 3, ord("a") + 3]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "token"),
+    [
+        ("nllb", "zh-TW", "zho_Hant"), ("nllb", "pt-BR", "por_Latn"), ("mbart", "zh", "zh_CN"),
+        ("mbart", "fas", "fa_IR"), ("mbart", "sw", "sw_KE"), ("m2m_100", "nso", "__ns__"),
+        ("m2m_100", "no", "__no__"), ("m2m_100", "ast", "__ast__"), ("m2m_100", "br", "__br__"),
+    ],
+)  # fmt: skip
+def test_language_tokens(kind: str, code: str, token: str) -> None:
+    assert token_of(kind, code) == token
+
+
+def test_the_tables_are_the_tokenisers() -> None:
+    from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES as M2M
+    from transformers.models.mbart50.tokenization_mbart50 import FAIRSEQ_LANGUAGE_CODES as MBART
+
+    assert {token_of("mbart", code[:2]) for code in MBART} == set(MBART)
+    assert {token_of("m2m_100", code) for code in M2M["m2m100"] if code != "ns"} == {
+        f"__{code}__" for code in M2M["m2m100"] if code != "ns"
+    }
+
+
+@pytest.mark.parametrize("family", ["t5", "marian", "mbart", "m2m_100", "nllb"])
+def test_an_unknown_language_is_refused(family: str, model: Callable[[str], Path]) -> None:  # H1
+    net, tokenizer = load(str(model(family)))
+    with pytest.raises(RecipeError, match=r"unknown language code 'xyz'.*--new-language"):
+        tags(net.config, tokenizer, "es", "xyz")
+    if family == "mbart":
+        with pytest.raises(RecipeError, match=r"no language hsb \(.*hsb_XX\).*--new-language hsb"):
+            tags(net.config, tokenizer, "es", "hsb")
+    if family == "marian":
+        with pytest.raises(RecipeError, match=r"does not translate into de \(German\)"):
+            tags(net.config, tokenizer, "es", "de")
+        assert tags(net.config, tokenizer, "es", "ca").prefix == ">>cat<< "
+
+
+@pytest.mark.parametrize(("family", "token"), [("nllb", "hsb_Latn"), ("mbart", "hsb_XX")])
+def test_a_new_language(
+    family: str, token: str, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    net, tokenizer = load(str(model(family)))
+    old = net.get_input_embeddings().weight.detach().clone()
+    like = tokenizer.convert_tokens_to_ids(["glg_Latn", "spa_Latn"] if family == "nllb" else
+                                           ["gl_ES", "es_XX"])  # fmt: skip
+    add_language(net, tokenizer, "hsb", ["gl", "es"])
+    net.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    net, tokenizer = load(str(tmp_path))
+    said = tags(net.config, tokenizer, "es", "hsb", new_language="hsb")
+    assert said.target_token == token
+    number = tokenizer.convert_tokens_to_ids(token)
+    table = net.get_input_embeddings().weight.detach()
+    torch.testing.assert_close(table[number], (old[like[0]] + old[like[1]]) / 2)
+    torch.testing.assert_close(table[: len(old)], old)
+    back = tags(net.config, tokenizer, "hsb", "es", new_language="hsb")
+    made = encode(tokenizer, back, ["sa."], ["za."])[0]
+    assert tokenizer.convert_ids_to_tokens(made["input_ids"]) == [token, "▁sa", ".", "</s>"]
+    assert tokenizer.decode(made["input_ids"], skip_special_tokens=True) == "sa."
+    with pytest.raises(RecipeError, match="already"):
+        add_language(net, tokenizer, "hsb")
+    assert (net(input_ids=torch.tensor([made["input_ids"]]),
+                labels=torch.tensor([made["labels"]])).loss).isfinite()  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["t5", "mt5", "mbart", "m2m_100", "nllb"])
+def test_trimming_changes_neither_cuts_nor_outputs(
+    family: str, model: Callable[[str], Path], bitext: Path, tmp_path: Path
+) -> None:
+    few = tmp_path / "few"
+    write_languages(few, "es", "gl")
+    for name in ("train", "dev"):
+        for language in ("es", "gl"):
+            lines = (bitext / f"{name}.{language}").read_text().splitlines()
+            # æ is in no vocabulary.
+            (few / f"{name}.{language}").write_text("".join(f"{s}\n" for s in [*lines[:4], "sæ"]))
+    net, tokenizer = load(str(model(family)))
+    said = tags(net.config, tokenizer, "es", "gl")
+    before = read_examples(few, tokenizer, said, 100)
+    size, parameters = net.config.vocab_size, sum(p.numel() for p in net.parameters())
+    whole = transformers.DataCollatorForSeq2Seq(tokenizer, net)(before.train)
+    logits = net.eval()(**whole).logits.detach()
+    net, smaller, facts = trim(net, tokenizer, said, before.train)
+    after = read_examples(few, smaller, said, 100)
+    net.save_pretrained(tmp_path / "saved")
+    smaller.save_pretrained(tmp_path / "saved")
+    again, read_back = load(str(tmp_path / "saved"))
+    for cut_by in (smaller, read_back):
+        for was, now in zip(before.train, encode_all(few, cut_by, said), strict=True):
+            for side in ("input_ids", "labels"):
+                assert cut_by.convert_ids_to_tokens(now[side]) == tokenizer.convert_ids_to_tokens(
+                    was[side]
+                )
+    rows = old_rows(tokenizer, smaller)
+    assert len(rows) == net.config.vocab_size < size
+    tables = 2 if family == "mt5" else 1  # its output layer has rows of its own
+    assert facts["parameters_saved"] == (size - len(rows)) * 32 * tables
+    assert parameters - sum(p.numel() for p in again.parameters()) == facts["parameters_saved"]
+    for loaded in (net, again):
+        now = loaded.eval()(**transformers.DataCollatorForSeq2Seq(smaller, loaded)(after.train))
+        torch.testing.assert_close(now.logits, logits[..., rows])
+    for name in ("pad_token_id", "eos_token_id", "decoder_start_token_id"):
+        assert rows[getattr(again.config, name)] == getattr(
+            load(str(model(family)))[0].config, name
+        )
+
+
+def encode_all(bitext: Path, tokenizer: Any, said: Tags) -> list[dict[str, list[int]]]:
+    return read_examples(bitext, tokenizer, said, 100).train
+
+
+@pytest.mark.parametrize("family", ["marian", "byt5"])
+def test_what_cannot_be_trimmed_is_refused(
+    family: str, model: Callable[[str], Path], bitext: Path
+) -> None:
+    net, tokenizer = load(str(model(family)))
+    said = tags(net.config, tokenizer, "es", "gl")
+    with pytest.raises(RecipeError, match=f"of a {family} model cannot be trimmed"):
+        trim(net, tokenizer, said, read_examples(bitext, tokenizer, said, 200).train)
+
+
+def test_padding_of_labels_is_never_decoded(model: Callable[[str], Path]) -> None:  # H1
+    _, tokenizer = load(str(model("t5")))
+    ids = encode(tokenizer, Tags("t5", "es", "gl"), ["sa."], ["za de."])[0]["labels"]
+    rows = np.array([[*ids, -100, -100], [ids[0], ids[-1], *[-100] * 4]])
+    assert huggingface_main.translations(tokenizer, rows) == ["za de.", "za"]
+
+
+def test_pairs_too_long_are_counted(model: Callable[[str], Path], tmp_path: Path) -> None:
+    _, tokenizer = load(str(model("marian")))
+    write_languages(tmp_path, "es", "gl")
+    for name, text in {
+        "train": "sa te.\nsa.\n\n" + "sa " * 9 + "\n",
+        "dev": "sa te. sa.\n",
+    }.items():
+        for language in ("es", "gl"):
+            (tmp_path / f"{name}.{language}").write_text(text)
+    text = read_examples(tmp_path, tokenizer, Tags("marian", "es", "gl"), 5)
+    assert len(text.train) == 2 and text.longest_source == 4
+    # Dev's line of five pieces and an end is cut on both sides.
+    assert text.dropped == {"blank": 1, "too_long": 1, "dev_cut": 2}
+    assert (
+        text.dev[0]["input_ids"][-1] == tokenizer.eos_token_id and len(text.dev[0]["labels"]) == 5
+    )
+    assert text.references == ["sa te. sa."]
+    with pytest.raises(RecipeError, match=r"none of the 4 training pairs .* raise --max-length"):
+        read_examples(tmp_path, tokenizer, Tags("marian", "es", "gl"), 2)
+
+
+def test_settings_that_cannot_work_are_refused(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=r"of the T5 family, .* overflow in fp16"):  # H1
+        refuse_fp16(str(model("mt5")), "fp16")
+    refuse_fp16(str(model("mt5")), "bf16")
+    refuse_fp16(str(model("m2m_100")), "fp16")
+    out, name = tmp_path / "out", str(model("mt5"))
+    with pytest.raises(RecipeError, match="--updates is 0"):
+        finetune(bitext, name, out, updates=0)
+    if not torch.cuda.is_available():
+        with pytest.raises(RecipeError, match="--precision bf16 is for GPUs"):
+            finetune(bitext, name, out, precision="bf16")
+    with pytest.raises(RecipeError, match="neither of the languages"):
+        finetune(bitext, name, out, new_language="hsb")
+    with pytest.raises(RecipeError, match="is empty"):
+        (tmp_path / "empty").mkdir()
+        finetune(bitext, str(tmp_path / "empty"), out)
+    assert not out.exists()
+
+
+def test_gaps_can_be_filled_again() -> None:
+    words = [f"w{n}" for n in range(20)]
+    for seed in range(50):
+        source, target = corrupt(words, 0.15, 3.0, random.Random(seed))
+        filled = {}
+        for part in target.split("<extra_id_")[1:]:
+            number, _, text = part.partition(">")
+            filled[f"<extra_id_{number}>"] = text.split()
+        *gaps, end = filled
+        assert not filled[end] and all(filled[gap] for gap in gaps)
+        whole = [w for word in source.split() for w in filled.get(word, [word])]
+        assert whole == words
+        assert sum(map(len, filled.values())) == 3  # 15 % of 20
+    assert corrupt(["a", "b"], 0.9, 3.0, random.Random(1))[1].count("<extra_id") == 2
+
+
+def test_text_with_gaps_is_a_bitext_for_t5(
+    bitext: Path, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    denoise([bitext / "train.es"], tmp_path, dev=5, copies=2)
+    assert languages(tmp_path) == ("gaps", "spans")
+    assert len((tmp_path / "train.gaps").read_text().splitlines()) == 2 * (280 - 5)
+    net, tokenizer = load(str(model("t5")))
+    said = tags(net.config, tokenizer, "gaps", "spans")
+    assert said.prefix == ""
+    made = encode(tokenizer, said, ["sa <extra_id_0> te."], ["<extra_id_0> de <extra_id_1>"])[0]
+    assert tokenizer.convert_ids_to_tokens(made["input_ids"]) == [
+        "▁sa", "<extra_id_0>", "▁te", ".", "</s>"]  # fmt: skip
+    assert tokenizer.convert_ids_to_tokens(made["labels"]) == [
+        "<extra_id_0>", "▁de", "<extra_id_1>", "</s>"]  # fmt: skip
+    net, tokenizer = load(str(model("nllb")))
+    with pytest.raises(RecipeError, match="unknown language code"):
+        tags(net.config, tokenizer, "gaps", "spans")
+
+
+def test_lora_merged_is_lora(model: Callable[[str], Path], bitext: Path) -> None:
+    for family in ("t5", "m2m_100"):
+        net, tokenizer = load(str(model(family)))
+        said = tags(net.config, tokenizer, "es", "gl")
+        made = encode(tokenizer, said, ["sa te."], ["za de."])
+        whole = transformers.DataCollatorForSeq2Seq(tokenizer, net)(made)
+        before = net.eval()(**whole).logits.detach()
+        wrapped = huggingface_main._with_lora(net, said, {"lora": 2, "seed": 1}).eval()
+        trained = [n for n, p in wrapped.named_parameters() if p.requires_grad]
+        # One layer each of encoder and decoder, three attentions, four matrices, two factors.
+        assert len(trained) == 3 * 4 * 2
+        with torch.no_grad():
+            for name, parameter in wrapped.named_parameters():
+                if "lora_B" in name:
+                    parameter.normal_()
+        unmerged = wrapped(**whole).logits.detach()
+        assert not torch.allclose(unmerged, before, atol=1e-2)
+        merged = wrapped.merge_and_unload()
+        torch.testing.assert_close(merged(**whole).logits, unmerged, atol=1e-4, rtol=1e-4)
+        assert type(merged) is type(load(str(model(family)))[0])
+
+
+def test_two_encoders_become_a_translator(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path
+) -> None:
+    warmstart(str(model("xlm-roberta")), tmp_path / "pair", str(model("bert")))
+    net, tokenizer = load(str(tmp_path / "pair"))
+    bert, bert_tokenizer = load(str(model("bert")), "AutoModelForMaskedLM")
+    xlmr, _ = load(str(model("xlm-roberta")), "AutoModelForMaskedLM")
+    assert type(tokenizer).__name__ == "XLMRobertaTokenizer"
+    settings = net.config
+    assert [tokenizer.convert_ids_to_tokens(i) for i in (settings.decoder_start_token_id,
+            settings.eos_token_id, settings.pad_token_id)] == ["<s>", "</s>", "<pad>"]  # fmt: skip
+    assert torch.equal(
+        net.encoder.get_input_embeddings().weight, xlmr.get_input_embeddings().weight
+    )
+    table = net.decoder.get_input_embeddings().weight
+    assert table.shape == (len(tokenizer), 32)
+    assert net.decoder.get_output_embeddings().weight is table
+    # A full stop is called the same in both vocabularies.
+    place, old = (t.convert_tokens_to_ids(".") for t in (tokenizer, bert_tokenizer))
+    assert torch.equal(table[place], bert.get_input_embeddings().weight[old])
+    layer = "bert.encoder.layer.0.attention.self.query.weight"
+    assert torch.equal(net.decoder.get_parameter(layer), bert.get_parameter(layer))
+    head = "cls.predictions.transform.dense.weight"
+    assert not torch.equal(net.decoder.get_parameter(head), bert.get_parameter(head))
+    made = encode(tokenizer, tags(settings, tokenizer, "es", "gl"), ["sa te."], ["za de."])[0]
+    assert tokenizer.convert_ids_to_tokens(made["labels"]) == ["▁za", "▁de", ".", "</s>"]
+    with pytest.raises(RecipeError, match="type t5 cannot be a decoder"):
+        warmstart(str(model("bert")), tmp_path / "none", str(model("t5")))
+
+
+def test_xlnet_may_be_an_encoder(model: Callable[[str], Path], tmp_path: Path) -> None:
+    _, tokenizer = load(str(model("xlm-roberta")), "AutoModelForMaskedLM")
+    vocabulary = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("<cls>", 0.0), ("<sep>", 0.0),
+                  ("<pad>", 0.0), ("<mask>", 0.0), ("<eod>", 0.0), ("<eop>", 0.0)]  # fmt: skip
+    pieces = [t for t in tokenizer.get_vocab() if not t.startswith("<")]
+    cut_by = transformers.XLNetTokenizer([*vocabulary, *((piece, -3.0) for piece in pieces)])
+    config = transformers.XLNetConfig(vocab_size=len(cut_by), d_model=32, n_layer=1, n_head=4,
+                                      d_inner=64)  # fmt: skip
+    transformers.XLNetLMHeadModel(config).save_pretrained(tmp_path / "xlnet")
+    cut_by.save_pretrained(tmp_path / "xlnet")
+    warmstart(str(tmp_path / "xlnet"), tmp_path / "pair", str(model("bert")))
+    net, read_back = load(str(tmp_path / "pair"))
+    said = tags(net.config, read_back, "es", "gl")
+    made = encode(read_back, said, ["sa te.", "sa."], ["za de.", "za."])
+    whole = transformers.DataCollatorForSeq2Seq(read_back, net)(made)
+    assert net(**whole).loss.isfinite()
+    assert net.generate(whole["input_ids"], max_length=5).shape[0] == 2
+    with pytest.raises(RecipeError, match="type xlnet cannot be a decoder"):
+        warmstart(str(tmp_path / "xlnet"), tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_hidden_words_are_learned(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path
+) -> None:
+    masked(str(model("bert")), [bitext / "train.es"], tmp_path, updates=40, learning_rate=5e-3)
+    losses = json.loads((tmp_path / "masked.json").read_text())
+    assert len(losses) == 4 and losses[-1]["bits_a_token"] < losses[0]["bits_a_token"] - 0.5
+    assert load(str(tmp_path), "AutoModelForMaskedLM")[0].config.model_type == "bert"
+
+
+def settings(bitext: Path, model: Path, out: Path, **more: Any) -> dict[str, Any]:
+    """What train.huggingface hands to its child."""
+    return {
+        "bitext": str(bitext), "model": str(model), "out": str(out), "updates": 4,
+        "learning_rate": 1e-3, "warmup": 0, "batch_size": 16, "accumulate": 1, "max_length": 200,
+        "evaluate_every": 2, "patience": 0, "lora": 0, "trim": False, "new_language": None,
+        "new_language_like": None, "prefix": None, "precision": "fp32", "seed": 1,
+        "processes": None, "cpu_threads": None, "pretrained": "x", "log_every": 2, "wall": 0.0,
+        **more,
+    }  # fmt: skip
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path
+) -> None:  # H1
+    broken = tmp_path / "broken"
+    net, tokenizer = load(str(model("marian")))
+    with torch.no_grad():
+        net.get_parameter("model.encoder.layers.0.fc1.weight")[0, 0] = float("nan")
+    net.save_pretrained(broken)
+    tokenizer.save_pretrained(broken)
+    with pytest.raises(RecipeError, match=r"no number \(nan\) at update 1.*lower --learning-rate"):
+        huggingface_main.train(settings(bitext, broken, tmp_path / "out"))
+    assert not (tmp_path / "out" / "model").exists()
+
+
+@pytest.mark.parametrize("family", ["t5", "m2m_100"])
+def test_batches_of_an_update_are_averaged(
+    family: str,
+    model: Callable[[str], Path],
+    bitext: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Four batches of 5 pairs are one of 20: transformers by itself gives M2M-100 four times it."""
+    for batch_size, accumulate in ((20, 1), (5, 4)):
+        huggingface_main.train(
+            settings(bitext, model(family), tmp_path / str(accumulate), updates=1, log_every=1,
+                     batch_size=batch_size, accumulate=accumulate)
+        )  # fmt: skip
+    first, second = (
+        json.loads(line.partition("train_inner | ")[2])
+        for line in capsys.readouterr().out.split("\n")
+        if "train_inner" in line
+    )
+    assert second["loss"] == pytest.approx(first["loss"], rel=0.05)
+    assert second["gnorm"] == pytest.approx(first["gnorm"], rel=0.35)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("m2m_100", {"trim": True}),
+        ("nllb", {"new_language": "gl_x", "trim": True}),
+        ("mt5", {"lora": 4}),
+        ("encoder-decoder", {}),
+    ],
+)
+def test_fine_tuning_lowers_the_loss_of_dev(
+    family: str,
+    more: dict[str, Any],
+    model: Callable[[str], Path],
+    bitext: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here, out = (
+        model(family) if family != "encoder-decoder" else tmp_path / "pair",
+        tmp_path / "out",
+    )
+    if family == "encoder-decoder":
+        warmstart(str(model("bert")), here)
+    if "new_language" in more:
+        bitext = shutil.copytree(bitext, tmp_path / "text")
+        write_languages(bitext, "es", "gl_x")
+        for path in bitext.glob("*.gl"):
+            path.rename(path.with_suffix(".gl_x"))
+    out.mkdir()
+    huggingface_main.train(
+        settings(
+            bitext,
+            here,
+            out,
+            updates=40,
+            evaluate_every=20,
+            learning_rate=5e-3,
+            batch_size=20,
+            **more,
+        )
+    )
+    net, tokenizer = load(str(out / "model"))
+    said = json.loads((out / "model" / "translation.json").read_text())
+    assert said["family"] == family and said["max_source_tokens"] > 5
+    fields = {name: said[name] for name in Tags.__dataclass_fields__}
+    first, _ = load(str(here))
+    if more.get("trim"):
+        assert net.config.vocab_size < first.config.vocab_size
+    text = read_examples(bitext, tokenizer, Tags(**fields), 200)
+    whole = transformers.DataCollatorForSeq2Seq(tokenizer, net)(text.dev)
+    loss = net.eval()(**whole).loss.item()
+    made = net.generate(whole["input_ids"], attention_mask=whole["attention_mask"], max_length=9)
+    if said["target_token"]:
+        begin = tokenizer.convert_tokens_to_ids(said["target_token"])
+        assert made[:, 1].tolist() == [begin] * len(text.dev)
+    first_look, last_look = read_curves(capsys.readouterr().out.split("\n")).valid.values()
+    assert last_look["valid_loss"] < first_look["valid_loss"] - 0.1
+    # What was saved is what was looked at, and better.
+    best = max(first_look, last_look, key=lambda record: record["valid_chrf"])
+    assert loss == pytest.approx(best["valid_loss"], abs=1e-3)
+    assert not list(out.glob("model.partial"))
+
+
+@pytest.mark.slow
+def test_killed_and_told_to_stop_it_goes_on(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "an out, é"
+    command = [sys.executable, "-m", "train.huggingface", "--bitext", str(bitext), "--model",
+               str(model("t5")), "--out", str(out), "--updates", "60", "--evaluate-every", "5",
+               "--learning-rate", "3e-3", "--batch-size", "8"]  # fmt: skip
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+
+    def start() -> "subprocess.Popen[str]":
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                text=True, env=environment, cwd=REPOSITORY)  # fmt: skip
+
+    process = start()
+    _wait(lambda: huggingface_main.last_whole(out) is not None, process)
+    process.kill()
+    process.wait()
+    time.sleep(0.5)  # its child ends with it
+    first = huggingface_main.last_whole(out)
+    assert first is not None
+    # A checkpoint that was not written to its end.
+    half = out / "checkpoints" / "checkpoint-55"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    assert huggingface_main.last_whole(out) == first
+    lines = (out / "huggingface.log").read_text().count("num_updates")
+    process = start()
+    _wait(lambda: (out / "huggingface.log").read_text().count("num_updates") > lines, process)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate()[0]
+    assert process.returncode == 0 and "stopped when told to, after" in said, said
+    done = json.loads((out / "unfinished.json").read_text())["updates"]
+    assert int(first.name.rpartition("-")[2]) < done < 60
+    assert not (out / "model").exists()
+    with pytest.raises(RecipeError, match="seed from 1 to 2"):
+        finetune(bitext, str(model("t5")), out, updates=60, evaluate_every=5, learning_rate=3e-3,
+                 batch_size=8, seed=2)  # fmt: skip
+    process = start()
+    said = process.communicate()[0]
+    assert process.returncode == 0 and "60 updates; best dev chrF" in said, said
+    assert load(str(out / "model"))[0].config.model_type == "t5"
+    assert not (out / "unfinished.json").exists() and not (out / "checkpoints").exists()
+    curves = json.loads((out / "train.json").read_text())
+    assert [r["valid_num_updates"] for r in curves["valid"]] == list(range(5, 61, 5))
+    assert curves["valid"][-1]["valid_loss"] < curves["valid"][0]["valid_loss"]
+    facts = json.loads((out / "facts.json").read_text())
+    assert facts["updates"] == 60 and facts["parameters"] > 30_000 and facts["trimmed"] is None
+    assert (out / "loss.png").stat().st_size > 5000
+
+
+def _wait(done: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    for _ in range(1200):
+        if done():
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    raise AssertionError("waited for two minutes")

@@ -1,0 +1,59 @@
+"""Reads models of Hugging Face, from a directory or the hub, without running anybody's code."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import RecipeError
+from pipeline.manifest import directory_records, input_digest
+
+
+def library() -> Any:
+    """Hugging Face's transformers; RecipeError where the extra is not installed."""
+    # What fairseq brings: its build for CUDA does not load beside torch's for the CPU, and
+    # transformers would import it for the sake of sound.
+    sys.modules.setdefault("torchaudio", None)  # type: ignore[arg-type]
+    # Otherwise a thread asks the hub to convert weights that are not safetensors.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "true")
+    try:
+        import transformers
+    except ImportError as error:
+        raise RecipeError(
+            "transformers is not installed: pip install -c constraints.txt -e '.[huggingface]'"
+        ) from error
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def load(model: str, kind: str = "AutoModelForSeq2SeqLM") -> tuple[Any, Any]:
+    """A model with 32-bit weights, and its tokeniser, by directory or by name on the hub.
+
+    `kind` is the class of transformers that reads it. A directory needs no network. Weights are
+    safetensors where there are any, else torch's, unpickled as numbers alone; code that came with
+    a model is never run. Raises RecipeError.
+    """
+    transformers = library()
+    here = Path(model).is_dir()
+    options = {"local_files_only": here, "trust_remote_code": False}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model, **options)
+        # Else the weights keep the 16 bits that some were published with.
+        net = getattr(transformers, kind).from_pretrained(model, dtype="float32", **options)
+    except (OSError, ValueError, KeyError) as error:
+        what = f"{model} holds no model" if here else f"no directory or model of the hub {model!r}"
+        first = str(error).strip().partition("\n")[0]
+        raise RecipeError(f"{what} that can be read as {kind}: {first}") from error
+    tokenizer.padding_side = "right"  # XLNet's is left, and targets would follow
+    return net, tokenizer
+
+
+def identity(model: str) -> str:
+    """Name and digest of a model's files, or the commit that the hub's copy is at."""
+    if Path(model).is_dir():
+        if not directory_records(Path(model)):
+            raise RecipeError(f"{model} is empty; give a directory with a model and a tokeniser")
+        return f"{model} sha256:{input_digest(Path(model))}"
+    config = library().AutoConfig.from_pretrained(model, trust_remote_code=False)
+    return f"{model} commit:{getattr(config, '_commit_hash', None)}"

@@ -60,8 +60,6 @@ def export(
             those of the source (IBM model 1), which is faster and changes few outputs.
         direction: for a model of several pairs, the languages to translate between, as es-gl; also
             one that it was not trained on (default: the first pair).
-        direction: for a model of several pairs, the languages to translate between, as es-gl; also
-            one that it was not trained on (default: the first pair).
 
     """
     if (checkpoint / TRANSLATION).exists():
@@ -166,7 +164,7 @@ def _from_hugging_face(model: Path, out: Path, quantization: str) -> None:
     digest = " ".join(file_record(path).sha256 for path in sorted(model.glob("*.safetensors")))
     src, tgt = facts.source_language, facts.target_language
     longest = min(positions) - 1 if positions else None
-    description = Description(src, tgt, room, quantization, digest, longest)
+    description = Description(src, tgt, room, quantization, digest, max_output_subwords=longest)
     write_json(out / DESCRIPTION, vars(description))
     text = card(src, tgt, quantization, None, training, training, facts.family, facts.pretrained)
     (out / CARD).write_text(text, encoding="utf-8")

@@ -22,7 +22,7 @@ from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from pipeline.manifest import NAME, file_record, note, write_json
 from preprocess.binarise import read_dictionary
-from preprocess.bitext import languages
+from preprocess.bitext import PAIRS, languages
 from preprocess.codec import Codec
 from preprocess.subword import DICTIONARY
 from train.checkpoints import load
@@ -63,10 +63,10 @@ def export(
 
     """
     if (checkpoint / TRANSLATION).exists():
-        if subwords or data or ensemble or shortlist:
+        if subwords or data or ensemble or shortlist or direction:
             raise RecipeError(
-                f"{checkpoint} has a tokeniser of its own; leave out subwords, data, ensemble and "
-                "shortlist"
+                f"{checkpoint} has a tokeniser of its own; leave out subwords, data, ensemble, "
+                "shortlist and direction"
             )
         _from_hugging_face(checkpoint, out, quantization)
         return
@@ -84,14 +84,16 @@ def export(
         raise RecipeError("an ensemble, which fairseq decodes, takes no shortlist")
     begin, plain = None, out / "direction.pt"
     if checkpoint.suffix == ".npz":
+        if direction:
+            raise RecipeError(f"{checkpoint} is Marian's, of one pair; leave out --direction")
         converter = _from_marian(checkpoint, subwords)
     elif data:
         for one in checkpoints:
             _check_fairseq(one, data, subwords)
         out.mkdir(parents=True, exist_ok=True)
-        begin = take_direction(checkpoint, direction, codec, plain)
-        if begin and ensemble:
+        if ensemble and (data / f"train{PAIRS}").exists():
             raise RecipeError("an ensemble is of models of one pair of languages")
+        begin = take_direction(checkpoint, direction, codec, plain, data)
         converter = _from_fairseq(plain if begin else checkpoint, data)
     else:
         raise RecipeError(f"{checkpoint} is fairseq's; it needs --data, what it was trained on")

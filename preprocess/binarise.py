@@ -16,8 +16,7 @@ from pipeline.lines import read_blocks, read_lines
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
-from preprocess.bitext import SETS, languages, write_languages
-from preprocess.mix import PAIRS
+from preprocess.bitext import PAIRS, SETS, languages, write_languages
 from preprocess.subword import DICTIONARY
 
 # fairseq's numbers for its own symbols, before those of the dictionary.
@@ -112,6 +111,7 @@ def binarise(subwords: Path, out: Path, workers: int | None = None) -> None:
     look_up, dtype = indexer(numbers), number_type(numbers)
 
     write_languages(out, src, tgt)
+    (out / f"train{PAIRS}").unlink(missing_ok=True)  # of an earlier run
     if (subwords / f"train{PAIRS}").exists():
         shutil.copyfile(subwords / f"train{PAIRS}", out / f"train{PAIRS}")
     facts = {}

@@ -8,6 +8,8 @@ from pipeline.errors import RecipeError
 from pipeline.lines import read_bitext
 
 SETS = ("train", "dev", "test")
+# Beside the sets of a mix, train.pairs and so on say which pair of languages a line is of.
+PAIRS = ".pairs"
 
 
 def all_sets(directory: Path) -> list[str]:
@@ -39,6 +41,15 @@ def write_languages(directory: Path, src: str, tgt: str) -> None:
     """Say which pair a directory holds, for `languages`."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "pair").write_text(f"{src} {tgt}\n", encoding="utf-8")
+
+
+def refuse_mixed(directory: Path) -> None:
+    """Raise RecipeError for text of several pairs, whose tags or pairs a stage would lose."""
+    if (directory / f"train{PAIRS}").exists():
+        raise RecipeError(
+            f"{directory} is of several pairs of languages (preprocess.mix), which this stage does "
+            "not know; use it on each before they are mixed"
+        )
 
 
 def hash_share(text: str) -> float:

@@ -15,7 +15,7 @@ from pipeline.lines import read_bitext_blocks, read_lines, write_bitext
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
-from preprocess.bitext import all_sets, languages, read_set, write_languages
+from preprocess.bitext import all_sets, languages, read_set, refuse_mixed, write_languages
 from preprocess.features import Side, earlier_equal, squash
 from preprocess.filters import Filter, Pairs, Scores, read_filters
 from preprocess.normalise import Normaliser, steps_by_language, write_steps
@@ -106,6 +106,7 @@ def clean(
         workers: processes; one per core unless given. The result is the same.
 
     """
+    refuse_mixed(bitext)
     src, tgt = languages(bitext)
     steps = steps_by_language(normalise, (src, tgt))
     chosen = read_filters(

@@ -16,7 +16,7 @@ from pipeline.lines import read_blocks, read_lines, write_blocks
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
-from preprocess.bitext import SETS, languages, write_languages
+from preprocess.bitext import SETS, languages, refuse_mixed, write_languages
 from preprocess.codec import Codec
 from preprocess.escape import BLANK, TAG
 from preprocess.subword import DICTIONARY
@@ -70,6 +70,7 @@ def combine(
         workers: processes; one per core unless given. The result is the same.
 
     """
+    refuse_mixed(subwords)
     pair = languages(subwords)
     src, tgt = reversed(pair) if reverse else pair
     codec = Codec(subwords)

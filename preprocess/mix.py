@@ -11,9 +11,9 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines, write_bitext, write_lines
 from pipeline.manifest import note
-from preprocess.bitext import SETS, languages, read_set, write_languages
-
-PAIRS = ".pairs"
+from preprocess.bitext import PAIRS, SETS, languages, read_set, refuse_mixed, write_languages
+from preprocess.normalise import read_steps, write_steps
+from preprocess.tokenise import TOKENISATION
 
 
 def tag(target: str) -> str:
@@ -60,6 +60,21 @@ def mix(
         raise RecipeError(f"a temperature is at least 1, not {temperature}")
     directories = [Path(name) for name in bitexts]
     directions = [(directory, *languages(directory)) for directory in directories]
+    steps: dict[str, list[str]] = {}
+    for directory, *pair in directions:
+        refuse_mixed(directory)
+        if (directory / TOKENISATION).exists():
+            raise RecipeError(
+                f"{directory} is tokenised, each language by its own rules; mix running text"
+            )
+        if odd := [code for code in pair if "-" in code]:
+            raise RecipeError(f"{odd[0]}: in a mix, write the code of a language without a hyphen")
+        for language, chosen in read_steps(directory).items():
+            if steps.setdefault(language, chosen) != chosen:
+                raise RecipeError(f"{directory} and another bitext normalise {language} otherwise")
+    used = list(steps.values())
+    if any(chosen != used[0] for chosen in used):
+        raise RecipeError(f"a mix is normalised alike in all languages, and these differ: {steps}")
     if both:
         directions += [(directory, tgt, src) for directory, src, tgt in directions]
     names = [f"{src}-{tgt}" for _, src, tgt in directions]
@@ -71,10 +86,14 @@ def mix(
     often = times(sizes, temperature)
     _, first, second = directions[0]
     write_languages(out, first, second)
+    write_steps(out, dict.fromkeys((first, second), used[0]))
+    tested: dict[str, set[str]] = {first: set(), second: set()}
     for name in SETS[1:]:
         count = 0
         for language in (first, second):
             shutil.copyfile(directories[0] / f"{name}.{language}", out / f"{name}.{language}")
+            lines = [line for line in read_lines(out / f"{name}.{language}") if line.strip()]
+            tested[language].update(lines)
             count = sum(1 for _ in read_lines(out / f"{name}.{language}"))
         write_lines(out / f"{name}{PAIRS}", [names[0]] * count)
 
@@ -89,6 +108,13 @@ def mix(
                 share = min(1.0, factor - turn)
                 chosen = generator.random(size) < share
                 for keep, pair in zip(chosen, _read(where, src, tgt), strict=True):
+                    for language, line in zip((src, tgt), pair, strict=True):
+                        if line in tested.get(language, ()):
+                            raise RecipeError(
+                                f"{where}: its train holds a line of dev or test of "
+                                f"{directories[0]}, {line[:40]!r}; run preprocess.clean on it with "
+                                f"--hold-out+ {directories[0]}"
+                            )
                     if keep:
                         taken[name] += 1
                         yield pair

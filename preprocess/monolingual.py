@@ -16,6 +16,7 @@ from pipeline.lines import read_lines, whole_file, write_lines
 from pipeline.manifest import note
 from pipeline.parallel import in_blocks, parallel_map
 from pipeline.progress import progress
+from preprocess.bitext import refuse_mixed
 from preprocess.clean import decide, decide_in_corpus, held_out_lines
 from preprocess.filters import Pairs, read_filters
 from preprocess.normalise import Normaliser, read_steps
@@ -90,6 +91,7 @@ def monolingual(
     """
     if shards < 1 or (limit is not None and limit < 1):
         raise RecipeError("shards and limit are at least 1")
+    refuse_mixed(bitext)
     steps = read_steps(bitext)
     if language not in steps:
         raise RecipeError(f"{bitext} holds {' and '.join(steps)}, not {language}")

@@ -8,7 +8,7 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import write_bitext, write_lines
 from pipeline.manifest import note
-from preprocess.bitext import hash_share, languages, read_set, write_languages
+from preprocess.bitext import hash_share, languages, read_set, refuse_mixed, write_languages
 
 REST = "rest"
 
@@ -27,6 +27,7 @@ def subset(bitext: Path, out: Path, pairs: int | Literal["all"]) -> None:
         pairs: number of training pairs to keep, or all.
 
     """
+    refuse_mixed(bitext)
     src, tgt = languages(bitext)
     train = list(read_set(bitext, "train", src, tgt))
     pairs = len(train) if pairs == "all" else pairs

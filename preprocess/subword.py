@@ -19,10 +19,10 @@ from pipeline.manifest import note
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
 from preprocess import bpe
-from preprocess.bitext import SETS, languages, write_languages
+from preprocess.bitext import PAIRS, SETS, languages, write_languages
 from preprocess.codec import MODEL, SETTINGS, Codec, write_settings
 from preprocess.escape import escape
-from preprocess.mix import PAIRS, tag
+from preprocess.mix import tag
 from preprocess.normalise import read_steps
 from preprocess.tokenise import Tokenisation
 
@@ -150,6 +150,8 @@ def subword(
         raise RecipeError(f"symbol {plain[0]!r} could be text; write tags as <2es>")
     train = [bitext / f"train.{language}" for language in (src, tgt)]
     mixed = (bitext / f"train{PAIRS}").exists()
+    if mixed and vocabulary_threshold:
+        raise RecipeError("vocabulary-threshold goes by language, and a mix has several on a side")
     if mixed:
         targets = {pair.partition("-")[2] for pair in read_lines(bitext / f"train{PAIRS}")}
         symbols = [*(symbols or []), *map(tag, sorted(targets))]
@@ -164,7 +166,7 @@ def subword(
         "sampled": sampled,
     }
     write_languages(out, src, tgt)
-    for old in out.glob("vocabulary.*"):  # of an earlier run
+    for old in [*out.glob("vocabulary.*"), *out.glob(f"*{PAIRS}")]:  # of an earlier run
         old.unlink()
     known = set[str]()
     if model:

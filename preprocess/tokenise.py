@@ -18,7 +18,7 @@ from pipeline.lines import read_blocks, write_blocks
 from pipeline.manifest import note, write_json
 from pipeline.parallel import parallel_map
 from pipeline.progress import progress
-from preprocess.bitext import all_sets, languages, write_languages
+from preprocess.bitext import all_sets, languages, refuse_mixed, write_languages
 from preprocess.normalise import Normaliser, read_steps, steps_by_language, write_steps
 
 _Step = tuple[Callable[[str], str], Callable[[str], str]]  # there and back
@@ -120,6 +120,7 @@ def tokenise(
         workers: processes; one per core unless given. The result is the same.
 
     """
+    refuse_mixed(bitext)
     src, tgt = languages(bitext)
     chosen = steps_by_language(steps, (src, tgt), _usual_steps)
     for language, names in chosen.items():

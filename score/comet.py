@@ -77,7 +77,8 @@ class Comet(Shares):
             line = int(np.argwhere(~np.isfinite(scores))[0][1]) + 1
             raise RecipeError(f"COMET gave no number for line {line}; is {model} whole?")
         self._scores = dict(zip(map(tuple, systems.values()), scores, strict=True))
-        digest = file_record(model).sha256[:12]
+        files = (model, model.parents[1] / "hparams.yaml")
+        digest = "+".join(file_record(path).sha256[:12] for path in files)
         self.signature = f"nrefs:1|model:{model.parents[1].name}|sha256:{digest}|prec:32|x100"
 
     def count(self, hypotheses: Sequence[str]) -> Counts:

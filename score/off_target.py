@@ -11,9 +11,15 @@ from pipeline.manifest import note, write_json
 from preprocess.filters import identifiable, identifier
 
 
-def likeliest(line: str, among: list[str]) -> str:
-    """The language of these that py3langid (Lui & Baldwin 2012) holds a line for."""
+def likeliest(line: str, among: list[str]) -> str | None:
+    """The language of these that py3langid (Lui & Baldwin 2012) holds a line for.
+
+    None where two are as likely, as for "OK" or "123".
+    """
     shares = identifier(line)
+    first, second = sorted((shares.get(find(code).moses, 0.0) for code in among), reverse=True)[:2]
+    if first == second:
+        return None
     return max(among, key=lambda code: shares.get(find(code).moses, 0.0))
 
 
@@ -23,7 +29,8 @@ def off_target(
     """Count the lines of each system in another language than the target (Zhang et al. 2020).
 
     The references are counted as well, as a system of their own: close relatives are mistaken for
-    each other, and no system can be told to be better than that.
+    each other, and no system can be told to be better than that. Lines without a word that tells
+    are in no language, and count neither way; blank ones are given by number.
 
     Example: python -m score.off_target --systems.zero exp/zero/hypotheses.txt
     --references test.gl --target-language gl --among '[gl, ca, es]' --out exp/off-target
@@ -39,15 +46,20 @@ def off_target(
     for code in {*among, target_language}:
         if not identifiable(code):
             raise RecipeError(f"py3langid does not know {find(code).name}; leave it out")
-    if target_language not in among:
-        raise RecipeError(f"{target_language} should be among {among}")
+    if target_language not in among or len(among) < 2:
+        raise RecipeError(f"among {among} should be {target_language} and another language")
+    if "references" in systems:
+        raise RecipeError("a system cannot be called references; give it another name")
     result = {}
     for name, path in {**systems, "references": references}.items():
-        lines = [line for line in read_lines(path) if line.strip()]
-        found = Counter(likeliest(line, among) for line in lines)
-        off = 100 * (1 - found[target_language] / max(1, len(lines)))
-        result[name] = {"lines": len(lines), "off_target": off, "languages": dict(found)}
+        lines = list(read_lines(path))
+        blank = sum(not line.strip() for line in lines)
+        found = Counter(told for line in lines if (told := likeliest(line, among)))
+        off = 100 * (1 - found[target_language] / max(1, found.total()))
+        result[name] = {"lines": len(lines), "blank": blank, "told": found.total(),
+                        "off_target": off, "languages": dict(found)}  # fmt: skip
         others = ", ".join(f"{count:,} {code}" for code, count in found.most_common())
+        others += f"; {blank:,} blank" if blank else ""
         print(f"{name:<24} {off:5.1f} % off target ({others})")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "off-target.json", result)

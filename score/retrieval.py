@@ -65,7 +65,7 @@ def encode(
     torch.serialization.add_safe_globals([argparse.Namespace])
     with tempfile.TemporaryDirectory() as place:
         plain = Path(place) / "plain.pt"
-        begin = take_direction(checkpoint, direction, codec, plain)
+        begin = take_direction(checkpoint, direction, codec, plain, data)
         if not begin:
             average([checkpoint], plain)
         (model,), _, task = load_model_ensemble_and_task(
@@ -131,9 +131,18 @@ def retrieval(
     chosen: list[str | None] = [*directions] if directions else [None, None]
     if len(chosen) != 2:
         raise RecipeError(f"directions are two, one for each side, not {len(chosen)}")
-    # A sentence twice would have two right answers, and equal ones cannot be told apart.
-    kept = list(dict.fromkeys(zip(*texts, strict=True)))
-    kept = [pair for pair in kept if pair[0] != pair[1] and all(map(str.strip, pair))]
+    # A sentence that is there twice would have two right answers, and one that is the same on
+    # both sides is in no language.
+    kept: list[tuple[str, str]] = []
+    seen: set[str] = {""}
+    for pair in zip(*texts, strict=True):
+        if pair[0] != pair[1] and seen.isdisjoint(map(str.strip, pair)):
+            seen.update(map(str.strip, pair))
+            kept.append(pair)
+    if len(kept) < 2 * _FOLDS:
+        raise RecipeError(
+            f"{one} and {other} have {len(kept)} different sentences; {2 * _FOLDS} are needed"
+        )
     first, second = (
         encode(checkpoint, data, codec, [pair[side] for pair in kept], chosen[side])
         for side in (0, 1)

@@ -1,8 +1,9 @@
 """How sure a score is: confidence intervals, and whether a difference is more than chance.
 
 A matrix says how often each line of the test set is in each sample; one product with what was
-counted in the lines does what sacreBLEU does sample by sample. Scores of the sums are sacreBLEU's
-own function's, so that intervals and p-values equal its to the last digit.
+counted in the lines does what sacreBLEU does sample by sample. Scores of the sums are as
+sacreBLEU's own functions have them (`score.fast`), so that intervals and p-values equal its to the
+last digit.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,9 @@
 """Several pairs in one model: what is mixed, what is shared, and what the encoder tells."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,25 +15,30 @@ from conftest import REPOSITORY
 from decode.bundle import Bundle
 from decode.export import export
 from pipeline.errors import RecipeError
-from pipeline.lines import read_lines, write_bitext
+from pipeline.lines import read_lines, write_bitext, write_lines
 from preprocess.binarise import binarise, read_dictionary
 from preprocess.bitext import SETS, write_languages
 from preprocess.mix import mix
+from preprocess.normalise import write_steps
+from preprocess.subset import subset
 from preprocess.subword import subword
+from score.off_target import likeliest, off_target
 from score.retrieval import found_first, retrieval, told_apart
 from train.checkpoints import load
 from train.curves import read_curves
-from train.fairseq import train
-from train.multilingual import _Reversed, schedule, sides, take_out
+from train.fairseq import arguments, train
+from train.multilingual import _Reversed, install, pooled, schedule, sides, take_out
 from train.resample import write_epoch
 
 OPTIONS = yaml.safe_load((REPOSITORY / "tests" / "toy.yaml").read_text())["options"]
 
 
-def bitext(directory: Path, src: str, tgt: str, count: int, reverse: bool = False) -> Path:
+def bitext(
+    directory: Path, src: str, tgt: str, count: int, reverse: bool = False, seed: int = 1
+) -> Path:
     """Toy pairs; reversed words make a third language."""
     write_languages(directory, src, tgt)
-    pairs = toy.pairs(count)
+    pairs = toy.pairs(count, seed)
     if reverse:
         pairs = [(source, " ".join(target.split()[::-1])) for source, target in pairs]
     for name, start in zip(SETS, (0, -20, -10), strict=True):
@@ -45,7 +52,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Subwords and binary data of four directions."""
     place = tmp_path_factory.mktemp("mixed")
     one = bitext(place / "es-gl", "es", "gl", 120)
-    other = bitext(place / "es-ca", "es", "ca", 420, reverse=True)
+    other = bitext(place / "es-ca", "es", "ca", 420, reverse=True, seed=2)
     mix([str(one), str(other)], place / "text", both=True)
     subword(place / "text", place / "subword", vocab_size=120, workers=1)
     binarise(place / "subword", place / "binary", workers=1)
@@ -56,7 +63,7 @@ def test_small_pairs_are_taken_more_often(tmp_path: Path) -> None:
     """100 and 400 pairs at temperature 2: shares of 1 to 2, so 200 of the small and all of the
     large; at temperature 1 each as it is."""  # noqa: D205, D209
     one = bitext(tmp_path / "es-gl", "es", "gl", 120)
-    other = bitext(tmp_path / "es-ca", "es", "ca", 420)
+    other = bitext(tmp_path / "es-ca", "es", "ca", 420, seed=2)
     for temperature, expected in ((2.0, 200), (1.0, 100)):
         mix([str(one), str(other)], tmp_path / "text", temperature=temperature)
         pairs = list(read_lines(tmp_path / "text/train.pairs"))
@@ -67,6 +74,19 @@ def test_small_pairs_are_taken_more_often(tmp_path: Path) -> None:
     assert list(read_lines(tmp_path / "text/dev.pairs")) == ["es-gl"] * 10
     with pytest.raises(RecipeError, match="es-gl is given twice"):
         mix([str(one), str(one)], tmp_path / "again")
+    with pytest.raises(RecipeError, match="is of several pairs of languages"):
+        mix([str(tmp_path / "text"), str(other)], tmp_path / "again")
+    with pytest.raises(RecipeError, match="is of several pairs of languages"):
+        subset(tmp_path / "text", tmp_path / "again", 50)
+    leaking = bitext(tmp_path / "leak", "es", "ca", 300)  # the same sentences as es-gl
+    with pytest.raises(RecipeError, match=r"its train holds a line of dev or test .*--hold-out"):
+        mix([str(one), str(leaking)], tmp_path / "again")
+    write_steps(other, {"es": ["nfc"], "ca": ["nfc", "width"]})
+    with pytest.raises(RecipeError, match="normalised alike in all languages"):
+        mix([str(one), str(other)], tmp_path / "again")
+    (other / "tokenise.json").write_text("{}")
+    with pytest.raises(RecipeError, match="mix running text"):
+        mix([str(one), str(other)], tmp_path / "again")
 
 
 def test_each_source_begins_with_the_tag_of_its_target(mixed: Path) -> None:
@@ -136,6 +156,70 @@ def test_retrieval_by_hand() -> None:
     assert told_apart(same, shifted + 9) == 100
 
 
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What install changes in fairseq is as it was, afterwards."""
+    from fairseq.criterions import CRITERION_REGISTRY
+    from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+
+    all_of_them = (CRITERION_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_REGISTRY)
+    before = [dict(registry) for registry in all_of_them]
+    yield
+    for registry, contents in zip(all_of_them, before, strict=True):
+        registry.clear()
+        registry.update(contents)
+
+
+@pytest.mark.usefixtures("registries")
+def test_each_sentence_goes_through_its_own_parts(mixed: Path, tmp_path: Path) -> None:
+    """Gradients reach the parts of a batch's languages, and no others; the adversary's is turned.
+
+    It is asked of gl-es, as es comes from gl and ca, and not of es-ca.
+    """
+    from fairseq import options, tasks
+
+    install(str(mixed / "binary"), "encoder", adversarial=0.5, updates=10)
+    given = {**OPTIONS, "dropout": 0.0, "total-num-update": 20}
+    parsed = options.parse_args_and_arch(
+        options.get_training_parser(), arguments(mixed / "binary", tmp_path, given, {})
+    )
+    task = tasks.setup_task(parsed)
+    torch.manual_seed(1)
+    model, criterion = task.build_model(parsed), task.build_criterion(parsed)
+    task.load_dataset("train")
+    data, pairs = task.dataset("train"), list(read_lines(mixed / "binary/train.pairs"))
+
+    def gradients(pair: str, progress: float) -> tuple[dict[str, Any], dict[str, Any]]:
+        first = pairs.index(pair)
+        model.zero_grad()
+        model.progress = progress
+        loss, _, output = criterion(model, data.collater([data[n] for n in (first, first + 1)]))
+        loss.backward()
+        named = model.named_parameters()
+        return output, {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+    # Targets in the order of the pairs: gl, ca and es.
+    for pair, part in (("es-gl", "decoder"), ("es-ca", "more_decoders.0"),
+                       ("gl-es", "more_decoders.1")):  # fmt: skip
+        output, found = gradients(pair, 0.0)
+        reached = {name.partition(".layers")[0] for name in found if ".layers.0.fc1" in name}
+        assert reached == {"encoder", part}
+        assert output.get("asked") == (2 if pair == "gl-es" else None)
+        assert any(name.startswith("discriminator") for name in found) is (pair == "gl-es")
+    name = "encoder.layers.0.fc1.weight"
+    still, turned = (gradients("gl-es", progress)[1] for progress in (0.0, 1.0))
+    # By hand: the discriminator's loss of the two sentences, whose gl is the second source.
+    model.zero_grad()
+    batch = data.collater([data[n] for n in (pairs.index("gl-es"), pairs.index("gl-es") + 1)])
+    tokens, lengths = (batch["net_input"][key] for key in ("src_tokens", "src_lengths"))
+    scores = model.discriminator(pooled(model.encoder(tokens, src_lengths=lengths)))
+    apart = torch.nn.functional.cross_entropy(scores, torch.tensor([1, 1]), reduction="sum")
+    (apart * batch["ntokens"] / 2).backward()
+    own = dict(model.named_parameters())[name].grad
+    torch.testing.assert_close(still[name] - turned[name], schedule(1.0, 0.5) * own)
+    assert own.abs().max() > 1e-6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "more"),
@@ -166,7 +250,7 @@ def test_a_model_shares_what_it_is_told(
         )
     curves = read_curves(read_lines(out / "fairseq.log"))
     told = [row.get("discriminator") for row in curves.train.values()]
-    assert all(0 <= (row or -1) <= 100 for row in told) if adversarial else not any(told)
+    assert (None not in told) is bool(adversarial)
     outputs = {}
     for direction in ("es-gl", "ca-gl", None):
         export(out / "checkpoint.pt", mixed / "subword", tmp_path / "bundle", mixed / "binary",
@@ -187,14 +271,31 @@ def test_a_model_shares_what_it_is_told(
 @pytest.mark.slow
 def test_an_adversary_needs_two_sources(tmp_path: Path) -> None:
     one = bitext(tmp_path / "es-gl", "es", "gl", 60)
-    other = bitext(tmp_path / "es-ca", "es", "ca", 60)
+    other = bitext(tmp_path / "es-ca", "es", "ca", 60, seed=2)
     mix([str(one), str(other)], tmp_path / "text")
     subword(tmp_path / "text", tmp_path / "subword", vocab_size=100, workers=1)
     binarise(tmp_path / "subword", tmp_path / "binary", workers=1)
-    with pytest.raises(RecipeError, match="all is from es: mix with --both true"):
+    with pytest.raises(RecipeError, match="two source languages to confuse: mix with --both true"):
         train(tmp_path / "binary", tmp_path / "train", OPTIONS, adversarial=1.0)
+    other_loss = {**OPTIONS, "criterion": "cross_entropy"}
+    with pytest.raises(RecipeError, match="are for arch transformer and criterion label_smoothed"):
+        train(tmp_path / "binary", tmp_path / "train", other_loss, share="encoder")
     with pytest.raises(RecipeError, match="are for a single process"):
         train(tmp_path / "binary", tmp_path / "train", OPTIONS, share="encoder", processes=2)
     (tmp_path / "binary/train.pairs").unlink()
     with pytest.raises(RecipeError, match=r"is of one pair of languages; mix several"):
         train(tmp_path / "binary", tmp_path / "train", OPTIONS, share="encoder")
+
+
+def test_lines_that_tell_no_language_count_neither_way(tmp_path: Path) -> None:
+    """py3langid finds all languages as likely for a number; the first is not to be taken."""
+    assert likeliest("123", ["es", "gl"]) is likeliest("", ["gl", "es"]) is None
+    write_lines(tmp_path / "out", ["123", "", "The window is open and the door is closed."])
+    write_lines(tmp_path / "ref", ["123", "", "Das Fenster ist offen und die Tür ist geschlossen."])
+    off_target({"one": tmp_path / "out"}, tmp_path / "ref", "de", ["en", "de"], tmp_path / "found")
+    result = json.loads((tmp_path / "found/off-target.json").read_text())
+    assert result["one"] == {"lines": 3, "blank": 1, "told": 1, "off_target": 100.0,
+                             "languages": {"en": 1}}  # fmt: skip
+    assert result["references"]["off_target"] == 0.0
+    with pytest.raises(RecipeError, match="cannot be called references"):
+        off_target({"references": tmp_path / "out"}, tmp_path / "ref", "de", ["en", "de"], tmp_path)

@@ -17,8 +17,7 @@ from pipeline.lines import read_lines
 from pipeline.manifest import UNFINISHED, note, write_json
 from pipeline.parallel import cores
 from preprocess.binarise import read_dictionary
-from preprocess.bitext import languages
-from preprocess.mix import PAIRS
+from preprocess.bitext import PAIRS, languages
 from preprocess.subword import DICTIONARY
 from train import multilingual, presets
 from train.checkpoints import (
@@ -143,11 +142,10 @@ def train(
     check_parent(data, options)
     settings: dict[str, Any] = {"out": str(out), "cpu_threads": cpu_threads, "freeze": freeze}
     if share != "all" or adversarial:
-        multilingual.check(data, adversarial)
+        whole = multilingual.check(data, options, adversarial)
         if processes > 1:
             raise RecipeError("share and adversarial are for a single process: --processes 1")
-        settings["multilingual"] = [str(data), share, adversarial,
-                                    int(options.get("max-update") or 10_000)]  # fmt: skip
+        settings["multilingual"] = [str(data), share, adversarial, whole]
     if sampling or stop_on != "loss":
         _check_subwords(data, subwords)
     if sampling:

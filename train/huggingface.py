@@ -14,7 +14,7 @@ from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from pipeline.manifest import UNFINISHED, note, write_json
 from pipeline.parallel import cores
-from preprocess.bitext import languages
+from preprocess.bitext import languages, refuse_mixed
 from train import huggingface_main
 from train.child import run
 from train.curves import parse_record, plot, read_curves
@@ -113,6 +113,7 @@ def finetune(
 
 def _check(bitext: Path, model: str, settings: dict[str, Any]) -> None:
     """Refuse what cannot go well. Raises RecipeError."""
+    refuse_mixed(bitext)
     for name in ("updates", "batch_size", "accumulate", "max_length", "evaluate_every"):
         if settings[name] < 1:
             raise RecipeError(

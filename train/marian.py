@@ -21,7 +21,7 @@ from pipeline.lines import read_lines
 from pipeline.manifest import UNFINISHED, note, write_json
 from pipeline.parallel import cores
 from preprocess.binarise import read_dictionary
-from preprocess.bitext import languages
+from preprocess.bitext import languages, refuse_mixed
 from preprocess.subword import DICTIONARY
 from train import marian_main
 from train.checkpoints import is_whole
@@ -165,6 +165,7 @@ def train(
     """
     marian_main.check()
     settings = marian_options(options, marian or {})
+    refuse_mixed(subwords)
     src, tgt = languages(subwords)
     words = read_dictionary(subwords / DICTIONARY)
     # Marian leaves out what is longer than max-length, 50 unless told, without counting it.

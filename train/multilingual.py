@@ -8,7 +8,9 @@ any direction (`take_out`).
 
 A discriminator tells the source language from the mean of the encoder's states; its gradient is
 reversed, so that the encoder learns to leave nothing to tell it by (Ganin et al. 2016; for
-translation Arivazhagan et al. 2019).
+translation Arivazhagan et al. 2019). It is asked about sentences alone whose target language has
+several source languages: of others, the tag gives away what they are not, and an encoder that hid
+the tag could not say which language to translate into.
 """
 
 import math
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
-from preprocess.mix import PAIRS
+from preprocess.bitext import PAIRS
 
 Share = Literal["all", "encoder", "decoder", "embeddings"]
 _MORE_ENCODERS, _MORE_DECODERS = "more_encoders", "more_decoders"
@@ -86,16 +88,35 @@ def schedule(progress: float, weight: float) -> float:
     return weight * (2 / (1 + math.exp(-10 * min(progress, 1.0))) - 1)
 
 
-def check(data: Path, adversarial: float) -> list[str]:
-    """The pairs of the data; RecipeError if it is of one, or an adversary has one source."""
-    pairs = directions(data)
-    sources, _ = sides(pairs)
-    if adversarial and len(sources) < 2:
+def contested(pairs: list[str]) -> list[str]:
+    """Target languages with more than one source language."""
+    _, targets = sides(pairs)
+    return [code for code in targets if sum(pair.endswith(f"-{code}") for pair in pairs) > 1]
+
+
+def check(data: Path, options: dict[str, Any], adversarial: float) -> int:
+    """Refuse what parts and adversary cannot be for; returns the updates of the whole training.
+
+    Raises RecipeError if the data is of one pair, no target has two source languages, or fairseq's
+    options are of another loss or model, which would train nothing of this.
+    """
+    given = {name.replace("_", "-"): value for name, value in options.items()}
+    if adversarial and not contested(directions(data)):
         raise RecipeError(
-            f"an adversary needs two source languages to confuse, and all is from {sources[0]}: "
-            "mix with --both true"
+            "an adversary needs a target language with two source languages to confuse: mix with "
+            "--both true"
         )
-    return pairs
+    directions(data)
+    if given.get("criterion") != "label_smoothed_cross_entropy" or not str(
+        given.get("arch")
+    ).startswith("transformer"):
+        raise RecipeError(
+            "share and adversarial are for arch transformer and criterion "
+            "label_smoothed_cross_entropy; set these among the options"
+        )
+    if adversarial and not given.get("max-update"):
+        raise RecipeError("the adversary's weight rises until max-update; set it in the options")
+    return int(given.get("max-update") or 1)
 
 
 def install(data: str, share: Share, adversarial: float, updates: int) -> None:
@@ -103,7 +124,9 @@ def install(data: str, share: Share, adversarial: float, updates: int) -> None:
 
     `updates` are those of the whole training.
     """
-    sources, targets = sides(directions(Path(data)))
+    pairs = directions(Path(data))
+    sources, targets = sides(pairs)
+    asked_about = torch.tensor([code in contested(pairs) for code in targets])
     lines = [pair.split("-") for pair in read_lines(Path(data) / f"train{PAIRS}")]
     # For each training pair, by its number in the data, the number of its languages.
     routes = torch.tensor([[sources.index(src), targets.index(tgt)] for src, tgt in lines])
@@ -200,12 +223,14 @@ def install(data: str, share: Share, adversarial: float, updates: int) -> None:
             numbers = routes[sample["id"].cpu()] if self.training else None  # dev is of one pair
             model.route = numbers
             loss, size, output = super().forward(model, sample, reduce)
-            if adversarial and numbers is not None:
+            if adversarial and numbers is not None and asked_about[numbers[:, 1]].any():
+                rows = asked_about[numbers[:, 1]]
                 weight = schedule(model.progress, adversarial)
-                scores = model.discriminator(_Reversed.apply(model.states, weight))  # type: ignore[no-untyped-call]
-                wanted = numbers[:, 0].to(scores.device)
+                states = _Reversed.apply(model.states[rows], weight)  # type: ignore[no-untyped-call]
+                scores = model.discriminator(states)
+                wanted = numbers[rows, 0].to(scores.device)
                 # In the measure of the loss, which is a sum over tokens.
-                worth = size / len(wanted)
+                worth = size / len(numbers)
                 loss = loss + worth * nn.functional.cross_entropy(scores, wanted, reduction="sum")
                 output["told"] = (scores.argmax(1) == wanted).sum()
                 output["asked"] = len(wanted)

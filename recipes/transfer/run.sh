@@ -25,6 +25,7 @@ setting pairs=2000 "pairs of the child to use"
 setting methods="$all_methods" "what to compare"
 setting vocab_size=4000 "number of subwords of the parent, and of the child's own"
 setting updates=600 "updates of a child"
+setting preset_updates=3000 "updates of preset, whose learning rate rises for the first 1,000"
 setting parent_updates=1200 "updates of the parent; a multilingual model has both"
 setting adversarial=1 "weight of the adversary"
 setting mono=4000 "sentences to translate back"
@@ -47,6 +48,11 @@ wants() {
     return 1
 }
 
+[[ " $methods " != *" combined "* || " ${methods%%combined*} " == *" multilingual "* ]] ||
+    _fail "combined needs multilingual before it among the methods: it translates back"
+[[ $pairs != all ]] || ! wants backtranslation combined ||
+    _fail "with pairs=all no text is left to translate back: leave backtranslation and combined out"
+
 # text NAME SOURCE TARGET TRAIN DEV TEST OPTION ...: fetched and cleaned.
 text() {
     local name=$1 source=$2 target=$3 where=$4 dev=$5 test=$6
@@ -58,22 +64,25 @@ text() {
     stage 2 "Clean, $name" --in "$exp/fetch-$name" "${@/#--hold-out+=/}" --out "$exp/clean-$name" -- \
         python -m preprocess.clean --bitext "$exp/fetch-$name" --out "$exp/clean-$name" "$@"
 }
-text child "$src" "$tgt" "$train" "$dev" "$test"
-# What is tested with, the parent must not have seen either: the child's sets, and those of
-# zero-shot translation between the two target languages, where their text is found without more.
-held=("$exp/fetch-child")
+# What is tested with, no model must have seen: neither the child's sets nor those of zero-shot
+# translation between the two target languages, where their text is found without more.
+held=()
 if [[ $src == "$parent_src" && $train$parent_train == libreoffice-helplibreoffice-help ]]; then
     text zero "$parent_tgt" "$tgt" "$train" '' ''
-    held+=("$exp/fetch-zero")
+    held=(--hold-out+="$exp/fetch-zero")
 fi
+text child "$src" "$tgt" "$train" "$dev" "$test" ${held[@]+"${held[@]}"}
 text parent "$parent_src" "$parent_tgt" "$parent_train" "$parent_dev" "$parent_test" \
-    "${held[@]/#/--hold-out+=}"
+    --hold-out+="$exp/fetch-child" ${held[@]+"${held[@]}"}
 stage 2 "Take $pairs pairs" --in "$exp/clean-child" --out "$exp/bitext" -- \
     python -m preprocess.subset --bitext "$exp/clean-child" --out "$exp/bitext" --pairs "$pairs"
 
+# Numbers of the stages that follow: what a method needs has a lower number than what it makes.
+at_binary=4 at_train=5 at_test=6
+
 # binarise NAME: fairseq's files of what was cut.
 binarise() {
-    stage 4 "Binarise, $1" --in "$exp/subword-$1" --out "$exp/binary-$1" -- \
+    stage "$at_binary" "Binarise, $1" --in "$exp/subword-$1" --out "$exp/binary-$1" -- \
         python -m preprocess.binarise --subwords "$exp/subword-$1" --out "$exp/binary-$1"
 }
 # data NAME BITEXT OPTION ...: cut and binarised.
@@ -105,7 +114,7 @@ fi
 train_on() {
     local name=$1 data=$2 seed=$3 count=$4 input=$5
     shift 6
-    stage 5 "Train, $name, seed $seed" --resume --in "$exp/binary-$data" ${input:+"$input"} \
+    stage "$at_train" "Train, $name, seed $seed" --resume --in "$exp/binary-$data" ${input:+"$input"} \
         --out "$exp/train-$name-$seed" -- \
         python -m train.fairseq --data "$exp/binary-$data" --out "$exp/train-$name-$seed" "$@" \
         --options.max-update "$count" ${threads:+--cpu-threads "$threads"} --seed "$seed"
@@ -114,14 +123,14 @@ train_on() {
 export_to() {
     local bundle=$1 trained=$2 data=$3
     shift 3
-    stage 6 "Export, ${bundle##*/bundle-}" --in "$trained/checkpoint.pt" "$exp/binary-$data" \
+    stage "$at_test" "Export, ${bundle##*/bundle-}" --in "$trained/checkpoint.pt" "$exp/binary-$data" \
         "$exp/subword-$data" --out "$bundle" -- \
         python -m decode.export --checkpoint "$trained/checkpoint.pt" --data "$exp/binary-$data" \
         --subwords "$exp/subword-$data" --out "$bundle" "$@"
 }
 # translate NAME INPUT: by the bundle of that name.
 translate() {
-    stage 6 "Translate, $1" --in "$exp/bundle-$1" "$2" --out "$exp/translate-$1" -- \
+    stage "$at_test" "Translate, $1" --in "$exp/bundle-$1" "$2" --out "$exp/translate-$1" -- \
         python -m decode.translate --bundle "$exp/bundle-$1" --input "$2" --out "$exp/translate-$1"
 }
 schedule=(--config "$train_config" --options.total-num-update)
@@ -153,30 +162,29 @@ fi
 
 # synthetic NAME TRAINED DATA OPTION ...: the pairs, and sentences translated back by a model.
 synthetic() {
-    local name=$1 back=$exp/bundle-back-$1
+    local name=$1 back=$exp/bundle-back-$1 at_binary=7
     export_to "$back" "${@:2}"
-    stage 6 "Clean monolingual text" --in "$exp/bitext" --out "$exp/mono" -- \
+    stage "$at_test" "Clean monolingual text" --in "$exp/bitext" --out "$exp/mono" -- \
         python -m preprocess.monolingual --text "file:$exp/bitext/rest/$tgt" --language "$tgt" \
         --bitext "$exp/bitext" --out "$exp/mono" --limit "$mono"
-    stage 6 "Translate back, $name" --in "$exp/mono/shard-1.tsv" "$back" --out "$exp/back-$name" -- \
+    stage "$at_test" "Translate back, $name" --in "$exp/mono/shard-1.tsv" "$back" --out "$exp/back-$name" -- \
         python -m decode.backtranslate --shard "$exp/mono/shard-1.tsv" --bundle "$back" \
         --method beam --out "$exp/back-$name"
-    stage 6 "Filter, $name" --in "$exp/bitext" "$exp/back-$name" --out "$exp/synthetic-$name" -- \
+    stage "$at_test" "Filter, $name" --in "$exp/bitext" "$exp/back-$name" --out "$exp/synthetic-$name" -- \
         python -m decode.synthetic --shards+ "$exp/back-$name" --language "$tgt" \
         --bitext "$exp/bitext" --out "$exp/synthetic-$name"
-    stage 6 "Combine, $name" --in "$exp/subword-own" "$exp/synthetic-$name" \
+    stage "$at_binary" "Combine, $name" --in "$exp/subword-own" "$exp/synthetic-$name" \
         --out "$exp/subword-$name" -- \
         python -m preprocess.combine --subwords "$exp/subword-own" \
         --synthetic+ "$exp/synthetic-$name" --upsample 2 --out "$exp/subword-$name"
     binarise "$name"
 }
 if wants backtranslation; then
-    stage 3 "Turn the pairs around" --in "$exp/subword-own" --out "$exp/subword-reverse" -- \
+    stage 4 "Turn the pairs around" --in "$exp/subword-own" --out "$exp/subword-reverse" -- \
         python -m preprocess.combine --subwords "$exp/subword-own" --reverse true \
         --out "$exp/subword-reverse"
     binarise reverse
     train_on reverse reverse 1 "$updates" "" -- "${schedule[@]}" "$updates"
-    synthetic backtranslation "$exp/train-reverse-1" reverse
 fi
 
 systems=() inputs=()
@@ -191,6 +199,7 @@ compare() {
     adversarial) data=mixed count=$((updates + parent_updates)) more=(--adversarial "$adversarial") ;;
     backtranslation) data=backtranslation ;;
     combined) data=combined first=$exp/first-match ;;
+    preset) count=$preset_updates ;;
     esac
     # Options come after the file that they change.
     if [[ $method == preset ]]; then more+=(--preset few); else more+=("${schedule[@]}" "$count"); fi
@@ -208,23 +217,25 @@ compare() {
     done
 }
 for method in $methods; do
-    if [[ $method == combined ]]; then # the best teacher there is: the multilingual model
-        wants multilingual || _fail "combined needs multilingual among the methods before it"
-        synthetic combined "$exp/train-multilingual-${seeds%%,*}" mixed --direction "$tgt-$src"
-    fi
-    compare "$method"
+    [[ $method == backtranslation || $method == combined ]] || compare "$method"
 done
+! wants backtranslation || synthetic backtranslation "$exp/train-reverse-1" reverse
+! wants combined || # the best teacher there is
+    synthetic combined "$exp/train-multilingual-${seeds%%,*}" mixed --direction "$tgt-$src"
+at_train=8 at_test=9
+! wants backtranslation || compare backtranslation
+! wants combined || compare combined
 
-stage 7 "Translate by baselines" --in "$exp/bitext" --out "$exp/baselines" -- \
+stage 10 "Translate by baselines" --in "$exp/bitext" --out "$exp/baselines" -- \
     python -m score.baselines --bitext "$exp/bitext" --out "$exp/baselines"
 rows=()
 if [[ $apertium == yes ]]; then
-    stage 7 "Translate by Apertium" --in "$exp/bitext/test.$src" --out "$exp/apertium" -- \
+    stage 10 "Translate by Apertium" --in "$exp/bitext/test.$src" --out "$exp/apertium" -- \
         python -m score.apertium --source "$exp/bitext/test.$src" --source-language "$src" \
         --target-language "$tgt" --out "$exp/apertium"
     inputs+=("$exp/apertium") rows=(--systems.apertium "$exp/apertium/apertium.txt")
 fi
-stage 7 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inputs[@]}" \
+stage 10 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inputs[@]}" \
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/bitext/test.$tgt" --target-language "$tgt" \
     --source "$exp/bitext/test.$src" --baseline child --test randomisation --by+ length \
@@ -234,14 +245,14 @@ stage 7 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inpu
     --out "$exp/score"
 
 # Directions that no pair of the training text has: between the two target languages.
-zero=()
+at_test=11 zero=()
 zero_shot() {
     local method=$1 first=${seeds%%,*} pair
     for pair in "$parent_tgt-$tgt" "$tgt-$parent_tgt"; do
         export_to "$exp/bundle-$method-$pair" "$exp/train-$method-$first" mixed --direction "$pair"
         translate "$method-$pair" "$exp/clean-zero/test.${pair%-*}"
     done
-    stage 8 "Retrieve, $method" --in "$exp/train-$method-$first" "$exp/clean-zero" \
+    stage 11 "Retrieve, $method" --in "$exp/train-$method-$first" "$exp/clean-zero" \
         --out "$exp/retrieval-$method" -- \
         python -m score.retrieval --checkpoint "$exp/train-$method-$first/checkpoint.pt" \
         --data "$exp/binary-mixed" --subwords "$exp/subword-mixed" \
@@ -249,7 +260,7 @@ zero_shot() {
         --directions "[$parent_tgt-$src, $tgt-$src]" --out "$exp/retrieval-$method"
     zero+=("$method")
 }
-if ((${#held[@]} > 1)) && wants multilingual adversarial; then
+if ((${#held[@]})) && wants multilingual adversarial; then
     for method in multilingual adversarial; do ! wants $method || zero_shot $method; done
     for pair in "$parent_tgt-$tgt" "$tgt-$parent_tgt"; do
         to=${pair#*-} systems=() inputs=()
@@ -257,13 +268,13 @@ if ((${#held[@]} > 1)) && wants multilingual adversarial; then
             inputs+=("$exp/translate-$method-$pair")
             systems+=("--systems.$method" "$exp/translate-$method-$pair/hypotheses.txt")
         done
-        stage 8 "Score zero-shot, $pair" --in "$exp/clean-zero" "${inputs[@]}" \
+        stage 11 "Score zero-shot, $pair" --in "$exp/clean-zero" "${inputs[@]}" \
             --out "$exp/score-zero-$pair" -- \
             python -m score.metrics --references "$exp/clean-zero/test.$to" \
             --source "$exp/clean-zero/test.${pair%-*}" --target-language "$to" \
             --systems.copy "$exp/clean-zero/test.${pair%-*}" "${systems[@]}" \
             --out "$exp/score-zero-$pair"
-        stage 8 "Off target, $pair" --in "$exp/clean-zero" "${inputs[@]}" \
+        stage 11 "Off target, $pair" --in "$exp/clean-zero" "${inputs[@]}" \
             --out "$exp/off-target-$pair" -- \
             python -m score.off_target --references "$exp/clean-zero/test.$to" "${systems[@]}" \
             --target-language "$to" --among "[$src, $tgt, $parent_tgt]" \

@@ -467,6 +467,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(
     assert not (tmp_path / "out" / "model").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["t5", "m2m_100"])
 def test_batches_of_an_update_are_averaged(
     family: str,

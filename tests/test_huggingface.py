@@ -492,6 +492,26 @@ def test_batches_of_an_update_are_averaged(
 
 
 @pytest.mark.slow
+def test_what_is_known_by_heart_is_translated_without_a_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = toy.pairs(24, seed=3)
+    write_languages(tmp_path / "text", "es", "gl")
+    for name in ("train", "dev"):
+        for place, language in enumerate(("es", "gl")):
+            text = "".join(f"{pair[place]}\n" for pair in made)
+            (tmp_path / "text" / f"{name}.{language}").write_text(text)
+    text = [str(tmp_path / "text" / f"train.{language}") for language in ("es", "gl")]
+    fresh("nllb", text, tmp_path / "model", 100, 1, 64, dropout=0.0)
+    huggingface_main.train(
+        settings(tmp_path / "text", tmp_path / "model", tmp_path / "out", updates=150,
+                 evaluate_every=150, learning_rate=5e-3, log_every=150, batch_size=12)
+    )  # fmt: skip
+    curves = read_curves(capsys.readouterr().out.split("\n"))
+    assert curves.valid[150]["valid_loss"] < 0.1 and curves.valid[150]["valid_chrf"] > 95
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "more"),
     [

@@ -184,6 +184,9 @@ def test_an_unknown_language_is_refused(family: str, model: Callable[[str], Path
     if family == "mbart":
         with pytest.raises(RecipeError, match=r"no language hsb \(.*hsb_XX\).*--new-language hsb"):
             tags(net.config, tokenizer, "es", "hsb")
+    if family in ("mbart", "m2m_100"):  # whose Chinese is in simplified characters
+        with pytest.raises(RecipeError, match="no language zh-TW"):
+            tags(net.config, tokenizer, "es", "zh-TW")
     if family == "marian":
         with pytest.raises(RecipeError, match=r"does not translate into de \(German\)"):
             tags(net.config, tokenizer, "es", "de")
@@ -321,6 +324,26 @@ def test_settings_that_cannot_work_are_refused(
         (tmp_path / "empty").mkdir()
         finetune(bitext, str(tmp_path / "empty"), out)
     assert not out.exists()
+
+
+class Payload:
+    """Runs a command where it is unpickled without care."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_weights_with_a_payload_are_refused(model: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(model("t5"), tmp_path / "evil")
+    (tmp_path / "evil" / "model.safetensors").unlink()
+    torch.save({"shared.weight": Payload(tmp_path / "touched")},
+               tmp_path / "evil" / "pytorch_model.bin")  # fmt: skip
+    with pytest.raises(RecipeError, match="evil cannot be read as AutoModelForSeq2SeqLM"):
+        load(str(tmp_path / "evil"))
+    assert not (tmp_path / "touched").exists()
 
 
 def test_gaps_can_be_filled_again() -> None:

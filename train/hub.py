@@ -1,6 +1,7 @@
 """Reads models of Hugging Face, from a directory or the hub, without running anybody's code."""
 
 import os
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def _read(kind: str, model: str, **options: Any) -> Any:
     options |= {"local_files_only": here, "trust_remote_code": False}
     try:
         return getattr(library(), kind).from_pretrained(model, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         first = str(error).strip().partition("\n")[0]
         if here:
             raise RecipeError(f"{model} cannot be read as {kind}: {first}") from error

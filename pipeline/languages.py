@@ -157,9 +157,16 @@ def find(code: str) -> Language:
 def mbart50(language: Language) -> str:
     """MBART-50's token for a language, such as `gl_ES`; if it has none, what it would look like."""
     known = {code[:2]: code for code in _MBART50.split()}
-    return known.get(language.moses, f"{language.moses}_XX")
+    code = _usual(language)
+    return known.get(code, f"{code}_XX")
 
 
 def m2m100(language: Language) -> str:
     """M2M-100's code for a language, such as `gl`, whether or not it has it."""
-    return _M2M100.get(language.iso3, language.moses)
+    return _M2M100.get(language.iso3, _usual(language))
+
+
+def _usual(language: Language) -> str:
+    """Its short code; in another script than the usual one it is none that these models know."""
+    usual = language.script == _by_code()[language.iso3].script
+    return language.moses if usual else f"{language.moses}-{language.script}"

@@ -17,7 +17,7 @@ _GAPS = 100
 
 
 def denoise(
-    text: list[Path],
+    text: list[str],
     out: Path,
     rate: float = 0.15,
     span: float = 3.0,
@@ -46,7 +46,7 @@ def denoise(
     """
     if not 0 < rate < 1 or span < 1:
         raise RecipeError(f"rate {rate} must be between 0 and 1, and span {span} at least 1")
-    lines = dict.fromkeys(line for path in text for line in read_lines(path))
+    lines = dict.fromkeys(line for path in text for line in read_lines(Path(path)))
     usable = sorted((line for line in lines if len(line.split()) > 2), key=hash_share)
     if len(usable) <= dev:
         raise RecipeError(

@@ -27,7 +27,7 @@ _POSITIONS = 512
 
 def fresh(
     family: Family,
-    text: list[Path],
+    text: list[str],
     out: Path,
     vocab_size: int = 4000,
     layers: int = 3,
@@ -62,7 +62,11 @@ def fresh(
     with tempfile.TemporaryDirectory() as place:
         make = _MAKERS[family]
         tokenizer, config = make(
-            Path(place), text, vocab_size, _sizes(family, layers, dimensions, dropout), languages
+            Path(place),
+            [Path(name) for name in text],
+            vocab_size,
+            _sizes(family, layers, dimensions, dropout),
+            languages,
         )
         transformers = library()
         kinds = {"bert": "AutoModelForMaskedLM", "xlm-roberta": "AutoModelForMaskedLM"}

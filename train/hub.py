@@ -1,12 +1,13 @@
 """Reads models of Hugging Face, from a directory or the hub, without running anybody's code."""
 
 import os
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RecipeError
-from pipeline.manifest import directory_records, input_digest
+from pipeline.manifest import input_digest
 
 
 def library() -> Any:
@@ -34,26 +35,40 @@ def load(model: str, kind: str = "AutoModelForSeq2SeqLM") -> tuple[Any, Any]:
     safetensors where there are any, else torch's, unpickled as numbers alone; code that came with
     a model is never run. Raises RecipeError.
     """
-    transformers = library()
-    here = Path(model).is_dir()
-    options = {"local_files_only": here, "trust_remote_code": False}
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model, **options)
-        # Else the weights keep the 16 bits that some were published with.
-        net = getattr(transformers, kind).from_pretrained(model, dtype="float32", **options)
-    except (OSError, ValueError, KeyError) as error:
-        what = f"{model} holds no model" if here else f"no directory or model of the hub {model!r}"
-        first = str(error).strip().partition("\n")[0]
-        raise RecipeError(f"{what} that can be read as {kind}: {first}") from error
+    tokenizer = _read("AutoTokenizer", model)
+    # Else the weights keep the 16 bits that some were published with.
+    net = _read(kind, model, dtype="float32")
     tokenizer.padding_side = "right"  # XLNet's is left, and targets would follow
     return net, tokenizer
 
 
+def _read(kind: str, model: str, **options: Any) -> Any:
+    here = Path(model).is_dir()
+    options |= {"local_files_only": here, "trust_remote_code": False}
+    try:
+        return getattr(library(), kind).from_pretrained(model, **options)
+    except (OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        first = str(error).strip().partition("\n")[0]
+        if here:
+            raise RecipeError(f"{model} cannot be read as {kind}: {first}") from error
+        raise RecipeError(
+            f"{model} is no directory, and no model of the hub that can be read: {first}"
+        ) from error
+
+
+def config_of(model: str) -> Any:
+    """The configuration of a model. Raises RecipeError."""
+    return _read("AutoConfig", model)
+
+
+def tokenizer_of(model: str) -> Any:
+    """The tokeniser of a model. Raises RecipeError."""
+    return _read("AutoTokenizer", model)
+
+
 def identity(model: str) -> str:
     """Name and digest of a model's files, or the commit that the hub's copy is at."""
+    config = config_of(model)
     if Path(model).is_dir():
-        if not directory_records(Path(model)):
-            raise RecipeError(f"{model} is empty; give a directory with a model and a tokeniser")
         return f"{model} sha256:{input_digest(Path(model))}"
-    config = library().AutoConfig.from_pretrained(model, trust_remote_code=False)
     return f"{model} commit:{getattr(config, '_commit_hash', None)}"

@@ -18,7 +18,7 @@ from preprocess.bitext import languages, refuse_mixed
 from train import huggingface_main
 from train.child import run
 from train.curves import parse_record, plot, read_curves
-from train.hub import identity, library
+from train.hub import config_of, identity
 from train.settings import refuse_changes
 from train.stopping import unfinished
 from train.trouble import DivergenceWatch, explain, last_run
@@ -89,7 +89,8 @@ def finetune(
     processes = processes or max(1, torch.cuda.device_count())
     settings |= {"pretrained": identity(model), "log_every": min(10, updates), "wall": 0.0}
     out.mkdir(parents=True, exist_ok=True)
-    text = " ".join(f"{p.name}:{p.stat().st_size}" for p in sorted(bitext.glob("[td][re][av]*.*")))
+    names = [f"{name}.{side}" for name in ("train", "dev") for side in languages(bitext)]
+    text = " ".join(f"{name}:{(bitext / name).stat().st_size}" for name in names)
     kept = {name: value for name, value in settings.items()
             if name not in ("out", "bitext", "cpu_threads", "wall")}  # fmt: skip
     begun = huggingface_main.last_whole(out) is not None or (out / huggingface_main.MODEL).exists()
@@ -138,9 +139,7 @@ def _check(bitext: Path, model: str, settings: dict[str, Any]) -> None:
 
 def refuse_fp16(model: str, precision: str) -> None:
     """Raise RecipeError for a T5 in fp16: its activations overflow, and the loss becomes NaN."""
-    config = library().AutoConfig.from_pretrained(
-        model, local_files_only=Path(model).is_dir(), trust_remote_code=False
-    )
+    config = config_of(model)
     if precision == "fp16" and config.model_type in ("t5", "mt5", "umt5"):
         raise RecipeError(
             f"{model} is of the T5 family, whose activations overflow in fp16; take bf16 or fp32"

@@ -17,7 +17,7 @@ from train.hub import library, load
 
 def masked(
     model: str,
-    text: list[Path],
+    text: list[str],
     out: Path,
     updates: int = 1000,
     learning_rate: float = 5e-4,
@@ -50,7 +50,7 @@ def masked(
     transformers = library()
     transformers.set_seed(seed)
     net, tokenizer = load(model, "AutoModelForMaskedLM")
-    lines = [line for path in text for line in read_lines(path) if line.strip()]
+    lines = [line for path in text for line in read_lines(Path(path)) if line.strip()]
     if not lines:
         raise RecipeError(f"{text[0]} has no text to learn from")
     cut = tokenizer(lines, truncation=True, max_length=max_length)["input_ids"]

@@ -13,7 +13,7 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.manifest import note
 from train.families import end_of
-from train.hub import library, load
+from train.hub import config_of, library, load, tokenizer_of
 
 _DECODERS = ("bert", "roberta", "xlm-roberta")
 _ENCODERS = (*_DECODERS, "xlnet")
@@ -40,9 +40,7 @@ def warmstart(encoder: str, out: Path, decoder: str = "same", seed: int = 1) -> 
     transformers = library()
     transformers.set_seed(seed)
     below, tokenizer = load(encoder, "AutoModel")
-    above_config = transformers.AutoConfig.from_pretrained(
-        decoder, local_files_only=Path(decoder).is_dir(), trust_remote_code=False
-    )
+    above_config = config_of(decoder)
     for config, known, role in (
         (below.config, _ENCODERS, "an encoder"),
         (above_config, _DECODERS, "a decoder"),
@@ -84,9 +82,7 @@ def _decoder(name: str, config: Any) -> Any:
 
 def _share_vocabulary(model: Any, name: str, tokenizer: Any) -> int:
     """Give the decoder a row for each of the encoder's tokens; how many were its own already."""
-    own = library().AutoTokenizer.from_pretrained(
-        name, local_files_only=Path(name).is_dir(), trust_remote_code=False
-    )
+    own = tokenizer_of(name)
     theirs, ours = own.get_vocab(), tokenizer.get_vocab()
     if theirs == ours:
         return len(ours)

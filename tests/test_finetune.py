@@ -20,7 +20,7 @@ def test_the_recipe_from_text_to_the_table(tmp_path: Path) -> None:
         "train": f"file:{toy.write_tsv(tmp_path / 'child.tsv', 400, seed=3)}",
         "parent_train": f"file:{toy.write_tsv(tmp_path / 'parent.tsv', 500)}",
         "pairs": "150", "vocab_size": "90", "layers": "1", "dimensions": "16", "seeds": "1",
-        "pretrain_updates": "10", "updates": "10", "lora": "2", "threads": "1",
+        "pretrain_updates": "10", "updates": "10", "threads": "1",
         "train_config": str(tmp_path / "train.yaml"),
     }  # fmt: skip
     recipe = REPOSITORY / "recipes" / "finetune" / "run.sh"
@@ -29,14 +29,17 @@ def test_the_recipe_from_text_to_the_table(tmp_path: Path) -> None:
         command += ["--set", f"{name}={value}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    for row in ("pretrained", "scratch", "lora"):
+    for row in ("pretrained", "scratch"):
         assert re.search(rf"^{row} +\d+\.\d\d \[", done.stdout, re.MULTILINE)
     assert "report: " in done.stdout
     card = (tmp_path / "exp" / "bundle-pretrained-1" / "MODEL_CARD.md").read_text()
     assert "- model: m2m_100 of Hugging Face, pretrained: " in card and "train-parent-1" in card
     again = subprocess.run([*command, "--list"], capture_output=True, text=True, check=True)
-    assert "never run" not in again.stdout and again.stdout.count(" done") > 15
+    assert "never run" not in again.stdout and again.stdout.count(" done") == 15
     # A model of the hub has no pretraining and no row from nothing.
-    hub = [*command, "--set", "model=google/mt5-small", "--list"]
+    hub = [*command, "--set", "model=google/mt5-small", "--set", "lora=2", "--list"]
     listed = subprocess.run(hub, capture_output=True, text=True, check=True).stdout
-    assert "scratch" not in listed and "parent" not in listed and "lora" in listed
+    titles = [re.split("  +", line.strip())[1] for line in listed.strip().split("\n")]
+    assert titles[:4] == ["Fetch, child", "Clean, child", "Take 150 pairs",
+                          "Train, pretrained, seed 1"]  # fmt: skip
+    assert "Train, lora, seed 1" in titles and "Train, scratch, seed 1" not in titles

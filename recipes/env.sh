@@ -23,7 +23,7 @@ make_environment() {
     local pip=("$python" -m pip --disable-pip-version-check --no-input)
     base=$(find_python) || return 1
     echo "Making the environment $repository/.venv with $("$base" --version):"
-    echo "about 1.7 GB, 2 to 4 minutes with a fast network, once."
+    echo "about 2.0 GB, 2 to 4 minutes with a fast network, once."
     rm -rf "$repository/.venv"
     "$base" -m venv "$repository/.venv" || return 1
     # Without a GPU, torch's CPU build saves 4 GB; its index is only asked where it answers.

@@ -48,8 +48,6 @@ wants() {
     return 1
 }
 
-[[ " $methods " != *" combined "* || " ${methods%%combined*} " == *" multilingual "* ]] ||
-    _fail "combined needs multilingual before it among the methods: it translates back"
 [[ $pairs != all ]] || ! wants backtranslation combined ||
     _fail "with pairs=all no text is left to translate back: leave backtranslation and combined out"
 
@@ -99,7 +97,7 @@ data() {
 data parent "$exp/clean-parent"
 data own "$exp/bitext"
 ! wants parents || data parents "$exp/bitext" --model "$exp/subword-parent"
-if wants shared multilingual adversarial combined; then
+if wants shared multilingual adversarial; then
     stage 2 "Mix child and parent, both ways" --in "$exp/bitext" "$exp/clean-parent" \
         --out "$exp/mixed" -- python -m preprocess.mix --bitexts+ "$exp/bitext" \
         --bitexts+ "$exp/clean-parent" --both true --out "$exp/mixed"
@@ -179,7 +177,7 @@ synthetic() {
         --synthetic+ "$exp/synthetic-$name" --upsample 2 --out "$exp/subword-$name"
     binarise "$name"
 }
-if wants backtranslation; then
+if wants backtranslation combined; then
     stage 4 "Turn the pairs around" --in "$exp/subword-own" --out "$exp/subword-reverse" -- \
         python -m preprocess.combine --subwords "$exp/subword-own" --reverse true \
         --out "$exp/subword-reverse"
@@ -198,7 +196,7 @@ compare() {
     multilingual) data=mixed count=$((updates + parent_updates)) ;;
     adversarial) data=mixed count=$((updates + parent_updates)) more=(--adversarial "$adversarial") ;;
     backtranslation) data=backtranslation ;;
-    combined) data=combined first=$exp/first-match ;;
+    combined) data=backtranslation first=$exp/first-match ;;
     preset) count=$preset_updates ;;
     esac
     # Options come after the file that they change.
@@ -219,9 +217,7 @@ compare() {
 for method in $methods; do
     [[ $method == backtranslation || $method == combined ]] || compare "$method"
 done
-! wants backtranslation || synthetic backtranslation "$exp/train-reverse-1" reverse
-! wants combined || # the best teacher there is
-    synthetic combined "$exp/train-multilingual-${seeds%%,*}" mixed --direction "$tgt-$src"
+! wants backtranslation combined || synthetic backtranslation "$exp/train-reverse-1" reverse
 at_train=8 at_test=9
 ! wants backtranslation || compare backtranslation
 ! wants combined || compare combined

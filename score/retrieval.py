@@ -58,10 +58,10 @@ def encode(
     checkpoint: Path, data: Path, codec: Codec, lines: Sequence[str], direction: str | None
 ) -> Vectors:
     """Means of the encoder's states over the words of each line: (lines, dimensions)."""
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
     from fairseq.checkpoint_utils import load_model_ensemble_and_task
     from fairseq.data.data_utils import collate_tokens
 
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
     torch.serialization.add_safe_globals([argparse.Namespace])
     with tempfile.TemporaryDirectory() as place:
         plain = Path(place) / "plain.pt"

@@ -125,7 +125,7 @@ def train(
             decoder for each target language; the decoder, with an encoder for each source
             language; or the embeddings alone.
         adversarial: weight with which the encoder learns to hide the source language from a
-            discriminator; it rises from 0 during the training (Ganin et al. 2016). Try 1.
+            discriminator; it rises from 0 during the training (Ganin et al. 2016). Begin with 0.1.
         amp: number format for a GPU: half as much memory, and more speed.
         processes: on so many GPUs, or in so many processes on the CPU (default: every GPU, or 1).
         cpu_threads: threads of each process on the CPU (default: one for each core, shared out).

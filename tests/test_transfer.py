@@ -260,3 +260,21 @@ def test_the_recipe_from_two_languages_to_the_table(tmp_path: Path) -> None:
     assert "never run" not in again.stdout and again.stdout.count(" done") > 20
     wrong = subprocess.run([*command, "--set", "methods=match"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "child must be among the methods" in wrong.stderr
+
+
+def test_lafand_is_the_same_recipe_on_a_folder(tmp_path: Path) -> None:
+    """Text as it is, or packed; the folder's name may have a space."""
+    data = tmp_path / "a folder"
+    for pair, ending in (("en-lug", ""), ("en-swa", ".gz")):
+        (data / pair).mkdir(parents=True)
+        for name in ("train", "dev", "test"):
+            (data / pair / f"{name}.en{ending}").touch()
+    shown = subprocess.run(
+        [REPOSITORY / "recipes/lafand/run.sh", "--set", f"data={data}", "--exp-dir", tmp_path / "e",
+         "--set", "child=lug", "--set", "methods=child match", "--set", "seeds=3", "--dry-run"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert f"--src en --tgt lug --train 'file:{data}/en-lug/train.{{lang}}'" in shown
+    assert f"--src en --tgt swa --train 'file:{data}/en-swa/train.{{lang}}.gz'" in shown
+    assert f"--test 'file:{data}/en-swa/test.{{lang}}.gz'" in shown and "--pairs all" in shown
+    assert "train-match-3" in shown and "train-match-1" not in shown and "multilingual" not in shown

@@ -223,8 +223,7 @@ def test_each_sentence_goes_through_its_own_parts(mixed: Path, tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "more"),
-    [("all", set()), ("encoder", {"more_decoders.0", "more_decoders.1"}),
-     ("decoder", {"more_encoders.0", "more_encoders.1"}),
+    [("encoder", {"more_decoders.0", "more_decoders.1"}),
      ("embeddings", {"more_encoders.0", "more_encoders.1", "more_decoders.0", "more_decoders.1"})],
 )  # fmt: skip
 def test_a_model_shares_what_it_is_told(

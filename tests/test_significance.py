@@ -346,7 +346,7 @@ def test_edits_are_counted_as_by_sacrebleu(pairs: list[tuple[list[str], list[str
 def test_edits_of_long_lines_are_counted_as_by_sacrebleu() -> None:
     """Longer than the band that sacreBLEU looks at; parts moved, left out and put in."""
     dice, differences = random.Random(1), 0
-    for _ in range(300):
+    for _ in range(100):
         wanted = [str(dice.randrange(40)) for _ in range(dice.randrange(20, 70))]
         ours = [word for word in wanted if dice.random() > dice.choice((0.05, 0.3))]
         at, to = dice.randrange(len(ours)), dice.randrange(len(ours))
@@ -354,7 +354,7 @@ def test_edits_of_long_lines_are_counted_as_by_sacrebleu() -> None:
         expected = translation_edit_rate(ours, wanted)[0]
         assert edits([ours], [wanted]).tolist() == [expected]
         differences += expected != distances([ours], [wanted])[0]
-    assert differences > 30  # moving did help in some
+    assert differences > 10  # moving did help in some
 
 
 @pytest.mark.slow

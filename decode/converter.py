@@ -9,27 +9,11 @@ from ctranslate2.converters import transformers as ctranslate2_transformers
 
 from decode.huggingface import PretrainedCodec
 from pipeline.errors import RecipeError
-from train.hub import library
+from train.hub import weights_of
 
 # Log-probabilities of the same tokens by both, as a part of themselves: rounding makes less.
 _NEAR = 1e-3
 _SAMPLE, _SAMPLE_TOKENS = 4, 12
-
-
-def load_model(directory: Path) -> Any:
-    """The model, in float32, from safetensors and the local disk alone."""
-    library_ = library()
-    try:
-        model = library_.AutoModelForSeq2SeqLM.from_pretrained(
-            str(directory),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise RecipeError(f"{directory} holds no model that can be read ({error})") from error
-    return model.eval()
 
 
 def start_token(model: Any) -> int:
@@ -104,7 +88,7 @@ def convert(directory: Path, codec: PretrainedCodec, out: Path, quantization: st
     That includes a conversion that does not give the log-probabilities of the original: each
     release of either library may break one.
     """
-    model = load_model(directory)
+    model = weights_of(directory)
     try:
         _Converter(directory, model, codec).convert(str(out), force=True)
     except (ValueError, NotImplementedError, AttributeError, KeyError, TypeError) as error:
@@ -123,9 +107,9 @@ def _difference(model: Any, codec: PretrainedCodec, converted: Path) -> float:
     frame, numbers = codec.frame, codec.numbers
     eos = codec.tokeniser.eos_token_id
     special = {*codec.tokeniser.all_special_ids, eos}
-    usual = [number for number in range(len(codec.names)) if number not in special]
-    rows = model.get_output_embeddings().weight.shape[0]
-    usual = [number for number in usual if number < rows]
+    rows = min(len(codec.names), model.get_output_embeddings().weight.shape[0])
+    usual = [number for number in range(rows) if number not in special]
+    start = start_token(model)
     generator = torch.Generator().manual_seed(1)
     translator = ctranslate2.Translator(str(converted), intra_threads=1)
     worst = 0.0
@@ -136,7 +120,7 @@ def _difference(model: Any, codec: PretrainedCodec, converted: Path) -> float:
         source = frame.around([codec.names[number] for number in text])
         target = [codec.names[number] for number in output]
         theirs = translator.score_batch([source], [target])[0].log_probs
-        begin = torch.tensor([[start_token(model), *output]])
+        begin = torch.tensor([[start, *output]])
         with torch.no_grad():
             logits = model(
                 input_ids=torch.tensor([[numbers[token] for token in source]]),

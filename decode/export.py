@@ -14,7 +14,7 @@ from decode.bundle import DESCRIPTION, ENSEMBLE, MODEL, TRANSFORMERS, Descriptio
 from decode.card import CARD, card
 from decode.direction import take_direction
 from decode.ensemble import save
-from decode.huggingface import TOKENISER, TRANSLATION, PretrainedCodec, save_files
+from decode.huggingface import TOKENISER, PretrainedCodec, save_files
 from decode.shortlist import FILE as SHORTLIST
 from decode.shortlist import write_shortlist
 from pipeline.command import command
@@ -26,6 +26,7 @@ from preprocess.bitext import PAIRS, languages
 from preprocess.codec import Codec
 from preprocess.subword import DICTIONARY
 from train.checkpoints import load
+from train.hub import TRANSLATION
 from train.marian_main import VOCABULARY
 
 

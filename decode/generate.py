@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from decode.converter import load_model, start_token
+from decode.converter import start_token
 from decode.ensemble import Answer
 from decode.huggingface import PretrainedCodec, save_files
-from train.hub import library
+from train.families import end_of
+from train.hub import library, weights_of
 
 
 def save(model: Path, out: Path) -> None:
@@ -39,7 +40,7 @@ class Generator:
         torch.set_num_threads(self._threads)
         if self._seed is not None:
             torch.manual_seed(self._seed)
-        model = load_model(self._directory)
+        model = weights_of(self._directory)
         self._start = start_token(model)
         # Its own settings of the search must not mix with ours.
         model.generation_config = library().GenerationConfig()
@@ -72,9 +73,7 @@ class Generator:
             mask[place, : len(row)] = 1
         prefix = [numbers[piece] for piece in prefixes[0]] if prefixes else []
         sampling = sampling_topk != 1
-        eos = tokeniser.eos_token_id
-        if eos is None:
-            eos = tokeniser.sep_token_id
+        eos = end_of(tokeniser)
         config = library().GenerationConfig(
             max_length=max_decoding_length + 1,
             min_new_tokens=len(prefix) + 1,

@@ -16,9 +16,9 @@ from decode.segments import Frame
 from pipeline.errors import RecipeError
 from pipeline.lines import one_line
 from preprocess.normalise import Normaliser
-from train.hub import library
+from train.hub import TRANSLATION, tokenizer_of
 
-TRANSLATION, TOKENISER = "translation.json", "tokeniser"
+TOKENISER = "tokeniser"
 # What a saved model has beside its weights; never a pickle.
 _FILES = (".json", ".txt", ".model", ".spm", ".jinja")
 
@@ -75,14 +75,7 @@ class PretrainedCodec:
         """The tokeniser, set to the source language."""
         # Its threads do not survive a fork.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        try:
-            tokeniser = library().AutoTokenizer.from_pretrained(
-                str(self._directory), local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise RecipeError(
-                f"{self._directory} holds no tokeniser that can be read ({error})"
-            ) from error
+        tokeniser = tokenizer_of(str(self._directory))
         if self.translation.source_token is not None:
             tokeniser.src_lang = self.translation.source_token
         return tokeniser

@@ -28,6 +28,10 @@ def library() -> Any:
     return transformers
 
 
+# What training leaves beside a model, for decoding: its languages, prefix and tokens.
+TRANSLATION = "translation.json"
+
+
 def load(model: str, kind: str = "AutoModelForSeq2SeqLM") -> tuple[Any, Any]:
     """A model with 32-bit weights, and its tokeniser, by directory or by name on the hub.
 
@@ -59,6 +63,13 @@ def _read(kind: str, model: str, **options: Any) -> Any:
 def config_of(model: str) -> Any:
     """The configuration of a model. Raises RecipeError."""
     return _read("AutoConfig", model)
+
+
+def weights_of(directory: Path) -> Any:
+    """A model that was trained here, in float32, from safetensors alone. Raises RecipeError."""
+    return _read(
+        "AutoModelForSeq2SeqLM", str(directory), dtype="float32", use_safetensors=True
+    ).eval()
 
 
 def tokenizer_of(model: str) -> Any:

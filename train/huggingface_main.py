@@ -26,10 +26,10 @@ from preprocess.bitext import languages
 from train import stopping
 from train.examples import Examples, read_examples
 from train.families import Tags, add_language, tags
-from train.hub import library, load
+from train.hub import TRANSLATION, library, load
 from train.trim import trim
 
-CHECKPOINTS, MODEL, WHOLE, TRANSLATION = "checkpoints", "model", "whole", "translation.json"
+CHECKPOINTS, MODEL, WHOLE = "checkpoints", "model", "whole"
 _ATTENTION = {"encoder-decoder": ["query", "key", "value"], "t5": ["q", "k", "v", "o"],
               "other": ["q_proj", "k_proj", "v_proj", "out_proj"]}  # fmt: skip
 

@@ -101,12 +101,12 @@ def check(data: Path, options: dict[str, Any], adversarial: float) -> int:
     options are of another loss or model, which would train nothing of this.
     """
     given = {name.replace("_", "-"): value for name, value in options.items()}
-    if adversarial and not contested(directions(data)):
+    pairs = directions(data)
+    if adversarial and not contested(pairs):
         raise RecipeError(
             "an adversary needs a target language with two source languages to confuse: mix with "
             "--both true"
         )
-    directions(data)
     if given.get("criterion") != "label_smoothed_cross_entropy" or not str(
         given.get("arch")
     ).startswith("transformer"):

@@ -13,6 +13,7 @@ training.json     the manifest of the training, where a recipe made it
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,7 +126,7 @@ class Bundle:
             codec = PretrainedCodec(directory / TOKENISER)
             frame = codec.frame
         else:
-            codec = Codec(directory)
+            codec = _codec(directory, (directory / DESCRIPTION).stat().st_mtime_ns)
         if search.tag and search.tag not in codec.symbols:
             known = ", ".join(codec.symbols) or "none"
             raise RecipeError(f"{directory} knows no tag {search.tag}; its symbols: {known}")
@@ -244,6 +245,12 @@ class Bundle:
         if self.detokenise:
             return self.codec.restore(pieces, self.description.target_language)
         return self.codec.decode(pieces)
+
+
+@cache
+def _codec(directory: Path, changed: int) -> Codec:
+    """That of a bundle as it was at some time; decode.backtranslate loads its bundle often."""
+    return Codec(directory)
 
 
 def _joined(parts: list[list[Hypothesis]]) -> list[Hypothesis]:

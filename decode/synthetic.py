@@ -28,10 +28,10 @@ DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
     {"copy": {"max": 0}},
     {"repetition": {"max": 3}},
     {"length_ratio": {"max": 2.5}},
-    {"language": {"min": 0.001}},
 ]
+_LEAST_PROBABLE = 0.001
 NUMBERS, SAMPLE = "train.numbers", "sample.txt"
-_BLOCK_LINES, _SAMPLE_PAIRS = 10_000, 20
+_BLOCK_LINES, _SAMPLE_PAIRS = 2000, 20
 # Words of a text that its quality is judged by, from its beginning.
 _WORDS = 2_000_000
 
@@ -63,7 +63,8 @@ def synthetic(
         out: directory for the synthetic bitext.
         filters: as for preprocess.clean; outputs that were cut or are empty, and what stands in
             dev or a test set, are always dropped. The default drops copies, loops (of words
-            between spaces), odd lengths, and other languages, where py3langid knows both.
+            between spaces), odd lengths, and translations in another language, if py3langid knows
+            the right one (the monolingual text was checked by preprocess.monolingual).
         keep: share of the pairs to keep, of those that the filters leave, by rank.
         rank: score, the model's log-probability per subword; or round-trip, the chrF of the
             monolingual line against its translation translated back, which needs `forward`.
@@ -80,9 +81,11 @@ def synthetic(
         raise RecipeError("--forward goes with --keep below 1 and --rank round-trip")
     if filters is None:
         filters = DEFAULT_FILTERS
-        if not (identifiable(src) and identifiable(tgt)):
-            print(f"py3langid does not know both {src} and {tgt}: languages are not checked")
-            filters = [one for one in filters if "language" not in one]
+        side, translated = ("source", src) if language == tgt else ("target", tgt)
+        if identifiable(translated):
+            filters = [*filters, {"language": {"min": _LEAST_PROBABLE, "side": side}}]
+        else:
+            print(f"py3langid does not know {translated}: languages are not checked")
     chosen = read_filters([*ALWAYS, *filters])
     if any(one.name == "external" for one in chosen):
         raise RecipeError("the filter external is for preprocess.clean")

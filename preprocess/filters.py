@@ -7,7 +7,7 @@ only measure; the ranges stand in the recipe's YAML file, and preprocess.clean c
 import difflib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -137,17 +137,31 @@ def scripts(pairs: Pairs) -> Scores:
     return _both([(side.scripts > 0).sum(axis=1) for side in pairs.sides])
 
 
-def language(pairs: Pairs) -> Scores:
+def language(pairs: Pairs, side: str = "both") -> Scores:
     """Probability, by py3langid, that a side is in its language (Lui & Baldwin 2012).
 
-    Unsure of short lines and of close relatives: look at what a threshold drops.
+    `side` is source, target, or both. Unsure of short lines and of close relatives: look at what
+    a threshold drops.
     """
-    return _both(
-        [
-            [identifier(line).get(find(code).moses, 0.0) for line in side.lines]
-            for side, code in zip(pairs.sides, _checked_for_langid(pairs), strict=True)
-        ]
-    )
+    names = ("source", "target") if side == "both" else (side,)
+    scores = []
+    for name in names:
+        if name not in ("source", "target"):
+            raise RecipeError(f"filter language: side is source, target or both, not {side}")
+        code = pairs.source_language if name == "source" else pairs.target_language
+        if not identifiable(code):
+            raise RecipeError(
+                f"filter language: py3langid does not know {find(code).name}; take the filter out"
+            )
+        text = pairs.source if name == "source" else pairs.target
+        scores.append(_probabilities(text.lines, find(code).moses))
+    return _both(scores)
+
+
+def _probabilities(lines: Sequence[str], code: str) -> list[float]:
+    """Of each line, that it is in a language; the ranks are best first, so most end at once."""
+    ranks = map(_langid().rank, lines)
+    return [next((float(p) for name, p in rank if name == code), 0.0) for rank in ranks]
 
 
 @cache
@@ -165,15 +179,6 @@ def identifier(line: str) -> dict[str, float]:
 def identifiable(code: str) -> bool:
     """Whether py3langid knows a language."""
     return find(code).moses in _langid().nb_classes
-
-
-def _checked_for_langid(pairs: Pairs) -> tuple[str, str]:
-    for code in _languages(pairs):
-        if not identifiable(code):
-            raise RecipeError(
-                f"filter language: py3langid does not know {find(code).name}; take the filter out"
-            )
-    return _languages(pairs)
 
 
 def _languages(pairs: Pairs) -> tuple[str, str]:

@@ -189,9 +189,15 @@ def test_language_filter(tmp_path: Path) -> None:
     assert [row.split()[:2] for row in run(tmp_path, train, {"language": {"min": 0.3}})] == [
         ["2", "language"]
     ]
+    for side, dropped in {"source": 1, "target": 0}.items():
+        only = {"language": {"min": 0.3, "side": side}}
+        assert len(run(tmp_path, train, only)) == dropped
+    with pytest.raises(RecipeError, match="side is source, target or both, not left"):
+        run(tmp_path, train, {"language": {"min": 0.3, "side": "left"}})
     pairs = Pairs(Side(["a"]), Side(["b"]), "en", "bam")
     with pytest.raises(RecipeError, match="py3langid does not know Bambara"):
         filters.language(pairs)
+    assert filters.language(pairs, "source").shape == (1, 1)
 
 
 def test_repetitions_of_the_corpus(tmp_path: Path) -> None:

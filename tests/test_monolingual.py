@@ -62,6 +62,18 @@ def test_what_is_in_dev_or_a_test_set_is_left_out(bitext: Path, tmp_path: Path) 
     assert len(shards(out)[0]) == 6
 
 
+def test_lines_in_another_language_are_not_translated(bitext: Path, tmp_path: Path) -> None:
+    text = write(
+        tmp_path / "mono.ca", "Premeu el botó per a obrir el fitxer.",
+        "Нажмите кнопку, чтобы открыть файл.", "Press the button to open the file at once.",
+    )  # fmt: skip
+    out = tmp_path / "out"
+    monolingual(f"file:{text}", "ca", bitext, out)
+    assert [number for number, _ in shards(out)[0]] == [1]
+    rows = [row.split("\t")[:2] for row in (out / "dropped.tsv").read_text().splitlines()]
+    assert rows == [["2", "language"], ["3", "language"]]
+
+
 def test_shards_hold_each_line_once_in_order(bitext: Path, tmp_path: Path) -> None:
     lines = [f"gat número {number * number}" for number in range(1000)]
     path = tmp_path / "mono.ca.gz"

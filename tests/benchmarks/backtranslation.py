@@ -35,7 +35,7 @@ GENERATE = (
 def run(*command: object) -> str:
     words = [str(word) for word in command]
     return subprocess.run(
-        [sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, *words], check=True, capture_output=True, text=True
     ).stdout
 
 

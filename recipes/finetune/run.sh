@@ -69,7 +69,8 @@ if [[ $made ]]; then
     t5)
         stage 4 "Take words out of the text" --in "${texts[@]}" --out "$exp/gaps" -- \
             python -m preprocess.denoise --text "$named" --out "$exp/gaps"
-        tune parent "$exp/gaps" "$scratch" "$pretrain_updates" 1
+        tune gaps "$exp/gaps" "$scratch" "$pretrain_updates" 1
+        tune parent "$exp/clean-parent" "$exp/train-gaps-1/model" "$pretrain_updates" 1
         ;;
     bert)
         stage 5 "Pretrain a masked language model" --in "$exp/fresh" "${texts[@]}" \

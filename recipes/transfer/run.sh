@@ -26,7 +26,8 @@ setting methods="$all_methods" "what to compare"
 setting vocab_size=4000 "number of subwords of the parent, and of the child's own"
 setting updates=600 "updates of a child"
 setting preset_updates=3000 "updates of preset, whose learning rate rises for the first 1,000"
-setting parent_updates=1200 "updates of the parent; a multilingual model has both"
+setting parent_updates=1200 "updates of the parent"
+setting multilingual_updates= "updates of a multilingual model (default: those of parent and child)"
 setting adversarial=0.1 "weight of the adversary"
 setting mono=4000 "sentences to translate back"
 setting apertium=no "yes: compare with Apertium as well (Debian's apertium-es-gl)"
@@ -36,6 +37,7 @@ setting seeds=1,2 "seeds of each child"
 start "$@"
 
 parent_src=${parent_src:-$src} parent_train=${parent_train:-$train}
+: "${multilingual_updates:=$((updates + parent_updates))}"
 for method in $methods; do
     [[ " $all_methods " == *" $method "* ]] || _fail "method '$method': there are $all_methods"
 done
@@ -158,23 +160,23 @@ if wants mapped; then # the target side of all pairs, as if it were monolingual 
     first_by mapped mapped --vectors "$exp/vectors/vectors.txt"
 fi
 
-# synthetic NAME TRAINED DATA OPTION ...: the pairs, and sentences translated back by a model.
+# synthetic: the pairs, and sentences translated back by a model of them.
 synthetic() {
-    local name=$1 back=$exp/bundle-back-$1 at_binary=7
-    export_to "$back" "${@:2}"
+    local back=$exp/bundle-back name=backtranslation at_binary=7
+    export_to "$back" "$exp/train-reverse-1" reverse
     stage "$at_test" "Clean monolingual text" --in "$exp/bitext" --out "$exp/mono" -- \
         python -m preprocess.monolingual --text "file:$exp/bitext/rest/$tgt" --language "$tgt" \
         --bitext "$exp/bitext" --out "$exp/mono" --limit "$mono"
-    stage "$at_test" "Translate back, $name" --in "$exp/mono/shard-1.tsv" "$back" --out "$exp/back-$name" -- \
+    stage "$at_test" "Translate back" --in "$exp/mono/shard-1.tsv" "$back" --out "$exp/back" -- \
         python -m decode.backtranslate --shard "$exp/mono/shard-1.tsv" --bundle "$back" \
-        --method beam --out "$exp/back-$name"
-    stage "$at_test" "Filter, $name" --in "$exp/bitext" "$exp/back-$name" --out "$exp/synthetic-$name" -- \
-        python -m decode.synthetic --shards+ "$exp/back-$name" --language "$tgt" \
-        --bitext "$exp/bitext" --out "$exp/synthetic-$name"
-    stage "$at_binary" "Combine, $name" --in "$exp/subword-own" "$exp/synthetic-$name" \
+        --method beam --out "$exp/back"
+    stage "$at_test" "Filter" --in "$exp/bitext" "$exp/back" --out "$exp/synthetic" -- \
+        python -m decode.synthetic --shards+ "$exp/back" --language "$tgt" \
+        --bitext "$exp/bitext" --out "$exp/synthetic"
+    stage "$at_binary" "Combine" --in "$exp/subword-own" "$exp/synthetic" \
         --out "$exp/subword-$name" -- \
         python -m preprocess.combine --subwords "$exp/subword-own" \
-        --synthetic+ "$exp/synthetic-$name" --upsample 2 --out "$exp/subword-$name"
+        --synthetic+ "$exp/synthetic" --upsample 2 --out "$exp/subword-$name"
     binarise "$name"
 }
 if wants backtranslation combined; then
@@ -193,8 +195,8 @@ compare() {
     match | nearest | mapped) first=$exp/first-$method ;;
     parents) data=parents first=$parent ;;
     shared) data=shared first=$exp/train-shared-parent-1 ;;
-    multilingual) data=mixed count=$((updates + parent_updates)) ;;
-    adversarial) data=mixed count=$((updates + parent_updates)) more=(--adversarial "$adversarial") ;;
+    multilingual) data=mixed count=$multilingual_updates ;;
+    adversarial) data=mixed count=$multilingual_updates more=(--adversarial "$adversarial") ;;
     backtranslation) data=backtranslation ;;
     combined) data=backtranslation first=$exp/first-match ;;
     preset) count=$preset_updates ;;
@@ -217,7 +219,7 @@ compare() {
 for method in $methods; do
     [[ $method == backtranslation || $method == combined ]] || compare "$method"
 done
-! wants backtranslation combined || synthetic backtranslation "$exp/train-reverse-1" reverse
+! wants backtranslation combined || synthetic
 at_train=8 at_test=9
 ! wants backtranslation || compare backtranslation
 ! wants combined || compare combined

@@ -38,8 +38,8 @@ DESCRIPTION, MODEL, ENSEMBLE, TRANSFORMERS = "bundle.json", "model", "ensemble",
 # Lines read before translating begins; they are sorted by length to waste little padding.
 _WINDOW_LINES = 4096
 # Source subwords in one batch, padding included: on a CPU, what is in its caches counts, and
-# larger ones are slower.
-_BATCH_SUBWORDS = 500
+# larger ones are slower. A beam needs more room for each.
+_BATCH_SUBWORDS, _BATCH_SUBWORDS_BEAM = 500, 250
 # An output may be this much longer than its source (in subwords) before it is cut.
 _LONGER, _LONGER_BY = 2.0, 20
 
@@ -211,12 +211,13 @@ class Bundle:
         if self.frame.never:
             options["suppress_sequences"] = [[piece] for piece in self.frame.never]
         skip = len(self.frame.target)
+        most = _BATCH_SUBWORDS_BEAM if options["beam_size"] > 1 else _BATCH_SUBWORDS
         results: dict[int, list[Hypothesis]] = {}
         waiting = []
         while order:
             # Longest first, and so few at a time that the batch keeps to its size.
             longest = len(segments[order[-1]][1])
-            size = max(1, _BATCH_SUBWORDS // longest)
+            size = max(1, most // longest)
             batch, order = order[-size:], order[:-size]
             limit = int(longest * _LONGER) + _LONGER_BY
             limit = min(limit, self.description.max_output_subwords or limit)

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from decode.bundle import Bundle, Hypothesis
+from decode.bundle import Bundle, Description, Hypothesis
 from decode.search import Search
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.languages import find
 from pipeline.lines import one_line, read_lines, whole_file
-from pipeline.manifest import note, owner
+from pipeline.manifest import facts, note
 from pipeline.parallel import in_blocks, parallel_map
 from pipeline.progress import progress
 from preprocess.monolingual import read_shard
@@ -65,9 +65,8 @@ def backtranslate(
     if (method == "copy") != (bundle is None):
         raise RecipeError("method copy takes no bundle, and every other method needs --bundle")
     if bundle:
-        known = Bundle.load(bundle, 1).description.source_language  # a mistake is best found here
-        made = owner(shard.resolve())
-        language = made[1].facts.get("language", known) if made else known
+        known = Description.read(bundle).source_language  # a mistake is best found here
+        language = facts(shard.resolve().parent).get("language", known)
         if find(language) != find(known):
             raise RecipeError(
                 f"{shard} is text in {find(language).name}, and {bundle} translates from "

@@ -60,6 +60,16 @@ class Description:
     tag: str | None = None
     max_output_subwords: int | None = None
 
+    @staticmethod
+    def read(directory: Path) -> "Description":
+        """That of a bundle. Raises RecipeError if it is none."""
+        try:
+            return Description(**json.loads((directory / DESCRIPTION).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise RecipeError(
+                f"{directory} is not a model bundle ({error}); make one with decode.export"
+            ) from error
+
 
 @dataclass
 class Counts:
@@ -113,13 +123,7 @@ class Bundle:
     def load(directory: Path, threads: int | None = None, search: Search = Search()) -> "Bundle":  # noqa: B008
         """Load a bundle that decode.export made; `threads` is the number of cores to use."""
         threads = threads or cores()
-        try:
-            text = (directory / DESCRIPTION).read_text(encoding="utf-8")
-            description = Description(**json.loads(text))
-        except (OSError, ValueError, TypeError) as error:
-            raise RecipeError(
-                f"{directory} is not a model bundle ({error}); make one with decode.export"
-            ) from error
+        description = Description.read(directory)
         codec: Codec | PretrainedCodec
         frame = Frame()
         if (directory / TOKENISER).is_dir():
@@ -200,11 +204,11 @@ class Bundle:
         self, segments: list[tuple[int, list[str]]]
     ) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yield (line number, hypotheses) for each segment, in order."""
-        order = sorted(range(len(segments)), key=lambda i: len(segments[i][1]))
-        prefix = [
-            *self.frame.target,
-            *self.codec.encode([self.search.prefix], self.description.target_language)[0],
-        ]
+        asked = self.codec.encode([self.search.prefix], self.description.target_language)[0]
+        # Only the first part of a line that was split begins with what was asked for.
+        firsts = set({number: i for i, (number, _) in reversed([*enumerate(segments)])}.values())
+        begins = [bool(asked) and i in firsts for i in range(len(segments))]
+        order = sorted(range(len(segments)), key=lambda i: (begins[i], len(segments[i][1])))
         tag = self.search.tag or self.description.tag
         begin = [tag] if tag else []
         options = self.search.options()
@@ -218,7 +222,9 @@ class Bundle:
             # Longest first, and so few at a time that the batch keeps to its size.
             longest = len(segments[order[-1]][1])
             size = max(1, most // longest)
-            batch, order = order[-size:], order[:-size]
+            batch = [i for i in order[-size:] if begins[i] == begins[order[-1]]]
+            order = order[: -len(batch)]
+            prefix = [*self.frame.target, *(asked if begins[batch[0]] else [])]
             limit = int(longest * _LONGER) + _LONGER_BY
             limit = min(limit, self.description.max_output_subwords or limit)
             answers = self.translator.translate_batch(

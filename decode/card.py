@@ -45,8 +45,7 @@ def card(
         ),
     ]
     if manifest:
-        minutes = facts.get("training_minutes") or manifest.seconds / 60
-        lines.append(f"- {manifest.started[:10]}, {minutes:.1f} minutes on "
+        lines.append(f"- {manifest.started[:10]}, {manifest.minutes:.1f} minutes on "
                      f"{manifest.host['cores']} cores ({facts.get('device', 'CPU')})")  # fmt: skip
     for fact in ("parameters", "updates", "seed", "dev_perplexity", "preset"):
         if facts.get(fact):

@@ -25,6 +25,7 @@ from preprocess.binarise import read_dictionary
 from preprocess.bitext import PAIRS, languages
 from preprocess.codec import Codec
 from preprocess.subword import DICTIONARY
+from preprocess.tokenise import truecase_file
 from train.checkpoints import load
 from train.hub import TRANSLATION
 from train.marian_main import VOCABULARY
@@ -98,9 +99,7 @@ def export(
         converter = _from_fairseq(plain if begin else checkpoint, data)
     else:
         raise RecipeError(f"{checkpoint} is fairseq's; it needs --data, what it was trained on")
-    out.mkdir(parents=True, exist_ok=True)
-    for old in (MODEL, ENSEMBLE, TRANSFORMERS, TOKENISER):
-        shutil.rmtree(out / old, ignore_errors=True)
+    _clear(out)
     if data and ensemble:
         save(checkpoints, [data / f"dict.{side}.txt" for side in (src, tgt)], out / ENSEMBLE)
     else:
@@ -124,6 +123,17 @@ def export(
     print(f"{src} to {tgt}, {quantization}, {_megabytes(out):.1f} MB")
 
 
+def _clear(out: Path) -> None:
+    """Take an earlier bundle away: of half of one and half of another, nothing good comes."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / DESCRIPTION).unlink(missing_ok=True)
+    for old in (MODEL, ENSEMBLE, TRANSFORMERS, TOKENISER):
+        shutil.rmtree(out / old, ignore_errors=True)
+    for pattern in ("subword.*", "vocabulary.*", truecase_file("*"), "training.json"):
+        for path in out.glob(pattern):
+            path.unlink()
+
+
 def _megabytes(directory: Path) -> float:
     return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()) / 1e6
 
@@ -137,9 +147,7 @@ def _from_hugging_face(model: Path, out: Path, quantization: str) -> None:
     from decode.generate import save as save_weights
 
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    out.mkdir(parents=True, exist_ok=True)
-    for old in (MODEL, ENSEMBLE, TRANSFORMERS, TOKENISER):
-        shutil.rmtree(out / old, ignore_errors=True)
+    _clear(out)
     hindrance = convert(model, codec, out / MODEL, quantization)
     if hindrance:
         shutil.rmtree(out / MODEL, ignore_errors=True)

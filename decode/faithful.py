@@ -5,8 +5,8 @@ import unicodedata
 from collections import Counter
 
 _ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"“”]*[^\s<>\"“”.,;:!?()\[\]]")
-# With separators inside, which languages write differently: 1,000 and 1.000.
-_NUMBER = re.compile(r"\d(?:[\d.,:'\u00a0\u202f]*\d)?")
+# With separators inside, which languages write differently: 1,000, 1.000 and 1 000.
+_NUMBER = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)|\d(?:[\d.,:'\u00a0\u202f]*\d)?")
 
 
 def addresses(text: str) -> Counter[str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sacrebleu.metrics.chrf import CHRF
 
 from decode.backtranslate import FILE, Synthetic, read_synthetic
-from decode.bundle import Bundle
+from decode.bundle import Bundle, Description
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.lines import read_bitext, read_lines, whole_file, write_bitext, write_lines
@@ -66,7 +66,8 @@ def synthetic(
             between spaces), odd lengths, and translations in another language, if py3langid knows
             the right one (the monolingual text was checked by preprocess.monolingual).
         keep: share of the pairs to keep, of those that the filters leave, by rank.
-        rank: score, the model's log-probability per subword; or round-trip, the chrF of the
+        rank: score, the model's log-probability per subword, which lines translated in parts
+            have none of, and go first; or round-trip, the chrF of the
             monolingual line against its translation translated back, which needs `forward`.
         forward: a bundle that translates the synthetic side back.
         workers: processes; one per core unless given. The result is the same.
@@ -77,8 +78,8 @@ def synthetic(
         raise RecipeError(f"{bitext} holds {src} and {tgt}, not {language}")
     if not 0 < keep <= 1:
         raise RecipeError(f"keep is a share, above 0 and at most 1, not {keep}")
-    if (keep < 1 and rank == "round-trip") != (forward is not None):
-        raise RecipeError("--forward goes with --keep below 1 and --rank round-trip")
+    if (rank == "round-trip") != (forward is not None) or (forward and keep == 1):
+        raise RecipeError("--rank round-trip, --forward and --keep below 1 go together")
     if filters is None:
         filters = DEFAULT_FILTERS
         side, translated = ("source", src) if language == tgt else ("target", tgt)
@@ -123,19 +124,24 @@ def synthetic(
     reason = np.concatenate([part[0] for part in judged])
     numbers, ranks, cut = np.concatenate([part[2] for part in judged]).T
     if len(np.unique(numbers)) < len(numbers):
-        raise RecipeError("two shards hold the same monolingual line; give each shard once")
+        raise RecipeError(
+            "two shards have lines of the same number: of one text, give each shard once; of "
+            "several, make a synthetic bitext each, and give all to preprocess.combine"
+        )
     places = [place for place, one in enumerate(chosen) if one.of_the_corpus]
     by_place = [np.concatenate(keys) for keys in zip(*(part[1] for part in judged), strict=True)]
     keys = dict(zip(places, by_place, strict=True))
     decide_in_corpus(reason, np.zeros(len(reason)), keys, chosen)
-    names = [*(one.name for one in chosen), f"lower {rank}", "cut"]
+    names = [*(one.name for one in chosen), "no score", f"lower {rank}", "cut"]
     reason[cut > 0] = len(names) - 1
     if keep < 1:
         left = np.flatnonzero(reason < 0)
         if forward:
             ranks[left] = _round_trip(compress(rows(), (reason < 0).tolist()), forward, workers)
+        elif np.isinf(ranks[left]).all():
+            raise RecipeError(f"{', '.join(shards)}: no line has a score to be ranked by")
         worst = left[np.argsort(-ranks[left], kind="stable")][max(1, round(keep * len(left))) :]
-        reason[worst] = len(names) - 2
+        reason[worst] = np.where(np.isinf(ranks[worst]), len(names) - 3, len(names) - 2)
     kept = (reason < 0).tolist()
     if not any(kept):
         raise RecipeError(f"all {len(kept):,} pairs would be dropped; look at the filters")
@@ -163,7 +169,7 @@ def synthetic(
 
 
 def _check_direction(forward: Path, source: str, target: str) -> None:
-    known = Bundle.load(forward, 1).description
+    known = Description.read(forward)
     if (known.source_language, known.target_language) != (source, target):
         raise RecipeError(
             f"{forward} translates {known.source_language} to {known.target_language}; a round "

@@ -12,6 +12,8 @@ from pipeline.lines import one_line, read_lines, read_stream, whole_file
 from pipeline.manifest import note
 from pipeline.progress import progress
 
+N_BEST = "n_best.tsv"
+
 
 def translate(
     bundle: Path,
@@ -32,8 +34,8 @@ def translate(
     Args:
         bundle: directory that decode.export made.
         input: file to translate, may be compressed (default: standard input).
-        out: directory for hypotheses.txt and the counts (default: standard output). With n_best,
-            also for n_best.tsv: number of the line, score, hypothesis.
+        out: directory for hypotheses.txt and the counts (default: standard output). With n_best
+            or scores, also for n_best.tsv: number of the line, score, hypothesis.
         search: beam search, or sampling.
         threads: number of cores to use (default: all).
         detokenise: false leaves the output as the model was trained on it, lowercased and
@@ -42,6 +44,7 @@ def translate(
     """
     model = Bundle.load(bundle, threads, search)
     model.detokenise = detokenise
+    several = search.n_best > 1 or search.scores
     if input is None:
         lines: Iterator[str] = read_stream(sys.stdin.buffer, "standard input")
         total = None
@@ -51,14 +54,14 @@ def translate(
     outputs = progress(model.stream(lines), "translating", "lines", total)
     if out is None:
         for number, hypotheses in enumerate(outputs, 1):
-            several = search.n_best > 1
             for line in _rows(number, hypotheses) if several else [hypotheses[0].text]:
                 print(one_line(line))
     else:
         out.mkdir(parents=True, exist_ok=True)
+        (out / N_BEST).unlink(missing_ok=True)  # of an earlier run
         with (
             whole_file(out / "hypotheses.txt") as file,
-            whole_file(out / "n_best.tsv") if search.n_best > 1 else nullcontext() as table,
+            whole_file(out / N_BEST) if several else nullcontext() as table,
         ):
             for number, hypotheses in enumerate(outputs, 1):
                 file.write(one_line(hypotheses[0].text) + "\n")

@@ -69,6 +69,11 @@ class Manifest:
     facts: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileRecord] = field(default_factory=dict)
 
+    @property
+    def minutes(self) -> float:
+        """How long it took: a training from its first start, interruptions left out."""
+        return float(self.facts.get("training_minutes") or self.seconds / 60)
+
     def write(self, directory: Path) -> None:
         """Write as `directory/manifest.json`, atomically."""
         write_json(directory / NAME, asdict(self))
@@ -143,6 +148,17 @@ def directory_records(directory: Path) -> dict[str, FileRecord]:
 def note(directory: Path, **facts: Any) -> None:
     """Leave facts (counts, settings, seed) for the manifest of the stage that runs us."""
     write_json(directory / FACTS, facts)
+
+
+def facts(directory: Path) -> dict[str, Any]:
+    """What a command left for the manifest of its stage, before or after the stage took it."""
+    if manifest := Manifest.read(directory):
+        return manifest.facts
+    try:
+        found: dict[str, Any] = json.loads((directory / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def owner(path: Path) -> tuple[Path, Manifest] | None:

@@ -76,6 +76,8 @@ def combine(
     codec = Codec(subwords)
     if upsample < 1:
         raise RecipeError("upsample is at least 1")
+    if (tag or noise) and not synthetic:
+        raise RecipeError("tag and noise are for synthetic text, and there is no --synthetic+")
     entries = {line.rpartition(" ")[0] for line in read_lines(subwords / DICTIONARY)}
     for wanted, symbol in ((tag, TAG), (noise, BLANK)):
         if wanted and symbol not in entries:

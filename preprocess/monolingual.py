@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.languages import find
-from pipeline.lines import read_lines, whole_file, write_lines
+from pipeline.lines import portions, read_lines, whole_file, write_lines
 from pipeline.manifest import note
 from pipeline.parallel import in_blocks, parallel_map
 from pipeline.progress import progress
@@ -91,6 +91,8 @@ def monolingual(
     """
     if shards < 1 or (limit is not None and limit < 1):
         raise RecipeError("shards and limit are at least 1")
+    if choose == "domain" and limit is None:
+        raise RecipeError("choose domain keeps the closest lines: say with --limit how many")
     refuse_mixed(bitext)
     steps = read_steps(bitext)
     if language not in steps:
@@ -120,7 +122,12 @@ def monolingual(
     reasons, keys_of = [], []
     normalised = out / "normalised"
     with open(normalised, "w", encoding="utf-8", newline="\n") as file:
-        blocks = in_blocks(fetcher.lines(text, changes), _BLOCK_LINES)
+        # A document a line would fill the memory in blocks of so many lines.
+        blocks = (
+            part
+            for block in in_blocks(fetcher.lines(text, changes), _BLOCK_LINES)
+            for (part,) in portions([block])
+        )
         for reason, keys, lines in progress(
             parallel_map(judge, blocks, workers), "judging", "blocks"
         ):
@@ -135,6 +142,7 @@ def monolingual(
         place: np.concatenate([keys[index] for keys in keys_of])
         for index, place in enumerate(places)
     }
+    del reasons, keys_of
     decide_in_corpus(reason, np.zeros(len(reason)), keys_by_place, chosen)
     names = [one.name for one in chosen]
     kept = np.flatnonzero(reason < 0)

@@ -96,9 +96,15 @@ class Fetcher:
     def lines(self, source: str, changes: Counter[str]) -> Iterator[str]:
         """Yield the lines of one source, whatever it is packed in."""
         where, _, fragment = source.partition("#")
-        extra = urllib.parse.parse_qs(fragment, strict_parsing=bool(fragment))
+        try:
+            extra = urllib.parse.parse_qs(fragment, strict_parsing=bool(fragment))
+        except ValueError:
+            extra = {fragment: []}
         if unknown := extra.keys() - {"member", "sha256"}:
-            raise RecipeError(f"{source}: after # come member= and sha256=, not {min(unknown)}")
+            raise RecipeError(
+                f"{source}: after # come member= and sha256=, not {min(unknown)}; a file with a "
+                "# in its name cannot be read"
+            )
         expected = extra["sha256"][0].lower() if "sha256" in extra else None
         for path in self._get(where, expected):
             yield from _unpacked(path, where, extra.get("member", [None])[0], changes)

@@ -65,8 +65,7 @@ class System:
 
     def minutes(self) -> list[float]:
         """Of each training, interruptions left out."""
-        return [manifest.facts.get("training_minutes") or manifest.seconds / 60
-                for manifest in self.manifests]  # fmt: skip
+        return [manifest.minutes for manifest in self.manifests]
 
     def counts(self, metric: str) -> list[Counts]:
         """What was counted in each line, for each seed; RecipeError if that was not kept."""

@@ -7,6 +7,9 @@ from statistics import mean
 from pipeline.command import command
 from score.experiment import read
 
+# No other failure has this exit code.
+ENDS = 3
+
 
 def chrf(scores: Path) -> float:
     """Mean chrF over all systems in a directory of score.metrics: the seeds of one model."""
@@ -16,7 +19,7 @@ def chrf(scores: Path) -> float:
 
 
 def gain(new: Path, old: Path, least: float) -> None:
-    """Say what a round of training gave on dev; exit code 1 if that is less than asked for.
+    """Say what a round of training gave on dev; exit code 3 if that is less than asked for.
 
     Example: python -m score.gain --new exp/score-dev-iterative-2 --old exp/score-dev-beam
     --least 0.3
@@ -31,7 +34,7 @@ def gain(new: Path, old: Path, least: float) -> None:
     goes_on = after - before >= least
     verdict = "it goes on" if goes_on else "it ends here"
     print(f"    dev chrF {before:.2f} before this round, {after:.2f} after it: {verdict}")
-    sys.exit(not goes_on)
+    sys.exit(0 if goes_on else ENDS)
 
 
 if __name__ == "__main__":

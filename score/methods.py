@@ -15,11 +15,12 @@ BASELINE = "bitext"
 
 
 def methods(exp: Path, names: list[str], out: Path) -> None:
-    """Print and write one row for each method: pairs, minutes, and scores of dev and test.
+    """Write one row for each method: pairs, minutes, and scores of dev and test.
 
-    Minutes are of translating and filtering the synthetic pairs, and of one training. The last
-    columns say for how many seeds test is better (up) or worse (down) than by `bitext` of the
-    same seed, with p < 0.05 by paired bootstrap. Then what each synthetic text is like.
+    Real pairs are shown with how often they were put in. Minutes are of translating and filtering
+    the synthetic pairs, and of one training. The last columns say for how many seeds test is
+    better (up) or worse (down) than by `bitext` of the same seed, with p < 0.05 by paired
+    bootstrap. Then what each synthetic text is like.
 
     Example: python -m score.methods --exp exp --names '[bitext, beam]' --out exp/table
 
@@ -32,12 +33,15 @@ def methods(exp: Path, names: list[str], out: Path) -> None:
     rows = [_row(exp, name) for name in names]
     made = dict.fromkeys(part for name in names for part in _synthetic(exp, name))
     texts = [_text(exp / name) for name in made]
-    lines = [*aligned(rows), "", *(aligned(texts) if texts else []), "", *_signatures(exp)]
+    reverse = ["reverse", *(f"reverse-{name.partition('-')[2]}" for name in names
+                            if name.startswith("iterative-"))]  # fmt: skip
+    lines = [*aligned(rows), "", *(aligned(texts) if texts else []), "",
+             *_signatures(exp, reverse)]  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_json(out / "table.json", {"methods": rows, "synthetic": texts})
     note(out, methods=names)
-    print("\n".join(lines))
+    print(f"{out / 'table.txt'}: {len(rows)} methods")
 
 
 def _synthetic(exp: Path, name: str) -> list[str]:
@@ -58,14 +62,16 @@ def _text(directory: Path) -> dict[str, str]:
 
 
 def _row(exp: Path, name: str) -> dict[str, str]:
-    pairs = _manifest(exp / f"data-{name}").facts["pairs"]
-    trained = [m for path in sorted(exp.glob(f"train-{name}-[0-9]*")) if (m := Manifest.read(path))]
+    facts = _manifest(exp / f"data-{name}").facts
+    pairs, upsample = dict(facts["pairs"]), facts["upsample"]
+    seeds = [s for s in _systems(exp / "score-test") if SEED.sub("", s) == name]
+    trained = [_manifest(exp / f"train-{seed.replace('-seed', '-')}") for seed in seeds]
     row = {
         "method": name,
-        "real": f"{pairs.pop('real'):,}",
+        "real": f"{pairs.pop('real') // upsample:,}" + (f" ×{upsample}" if upsample > 1 else ""),
         "synthetic": f"{sum(pairs.values()):,}",
         "making": f"{sum(_minutes(exp, part) for part in pairs):.1f}",
-        "training": f"{mean(manifest.seconds for manifest in trained) / 60:.1f}",
+        "training": f"{mean(manifest.minutes for manifest in trained):.1f}",
     }
     for title, scores in (("dev", exp / f"score-dev-{name}"), ("test", exp / "score-test")):
         systems = _systems(scores)
@@ -115,13 +121,11 @@ def _systems(scores: Path) -> dict[str, Any]:
     }
 
 
-def _signatures(exp: Path) -> list[str]:
+def _signatures(exp: Path, models: list[str]) -> list[str]:
     found = signatures(read(exp / "score-test"))
     lines = [f"{metric}: {found[metric]}" for metric in ("BLEU", "chrF")]
-    for path in sorted(exp.glob("score-dev-reverse*")):
-        if Manifest.read(path) is None:  # a stage that was interrupted
-            continue
-        for name, scores in _systems(path).items():
+    for model in models:
+        for name, scores in _systems(exp / f"score-dev-{model}").items():
             values = ", ".join(f"{metric} {scores[metric]['value']:.2f}" for metric in scores)
             lines.append(f"model {name}, which made synthetic text, on dev: {values}")
     return lines

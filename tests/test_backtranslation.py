@@ -20,6 +20,7 @@ from decode.export import export
 from decode.search import Search
 from decode.synthetic import synthetic
 from pipeline.errors import RecipeError
+from pipeline.manifest import Manifest
 from preprocess.bitext import write_languages
 
 REAL = [
@@ -42,6 +43,22 @@ ROWS = [
     (19, "-0.4", 0, "Eine Katze liegt auf dem Sofa.", "A cat is lying on the sofa.", None),
     (20, "", 0, "Der Zug fährt durch die Stadt.", "The train goes through the city.", None),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("after", "code"), [(50.25, 3), (50.75, 0), (None, 2)])
+def test_a_round_that_gives_too_little_has_a_code_of_its_own(
+    tmp_path: Path, after: float | None, code: int
+) -> None:
+    for name, values in {"old": [50.0, 50.4], "new": [after]}.items():
+        (tmp_path / name).mkdir()
+        written = {f"it-seed{n}": {"scores": [{"metric": "chrF", "value": value}]}
+                   for n, value in enumerate(values)}  # fmt: skip
+        scores = {"systems": written} | ({"seeds_together": {}} if after else {})
+        (tmp_path / name / "scores.json").write_text(json.dumps(scores))
+    command = [sys.executable, "-m", "score.gain", "--new", tmp_path / "new", "--old",
+               tmp_path / "old", "--least", "0.3"]  # fmt: skip
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
 
 
 @pytest.fixture
@@ -98,7 +115,11 @@ def test_the_best_by_score_are_kept(shards: list[str], tmp_path: Path) -> None:
     for keep, numbers in ((0.67, ["3", "19"]), (0.33, ["19"])):  # without a score comes last
         synthetic(shards, "de", tmp_path / "real", out, keep=keep)
         assert lines(out / "train.numbers") == numbers
-    assert "20\tlower score\t" in (out / "dropped.tsv").read_text()
+    dropped = (out / "dropped.tsv").read_text()
+    assert "20\tno score\t" in dropped and "3\tlower score\t" in dropped
+    (tmp_path / "two" / "synthetic.tsv").write_text("1\t\t0\tEin Zug fährt.\tA train goes.\n")
+    with pytest.raises(RecipeError, match="no line has a score to be ranked by"):
+        synthetic(shards[1:], "de", tmp_path / "real", out, keep=0.5)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +127,9 @@ def test_the_best_by_score_are_kept(shards: list[str], tmp_path: Path) -> None:
     [
         ({"language": "fr"}, "holds en and de, not fr"),
         ({"keep": 0.0}, "keep is a share"),
-        ({"keep": 0.5, "rank": "round-trip"}, "--forward goes with"),
-        ({"forward": "somewhere"}, "--forward goes with"),
+        ({"keep": 0.5, "rank": "round-trip"}, "--keep below 1 go together"),
+        ({"forward": "somewhere"}, "--keep below 1 go together"),
+        ({"rank": "round-trip"}, "--keep below 1 go together"),
         ({"filters": [{"words": {"min": 99}}]}, "all 10 pairs would be dropped"),
     ],
 )
@@ -119,7 +141,7 @@ def test_mistakes(shards: list[str], tmp_path: Path, settings, message: str) -> 
 
 
 def test_shards_that_cannot_be(shards: list[str], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="hold the same monolingual line"):
+    with pytest.raises(RecipeError, match="two shards have lines of the same number"):
         synthetic([shards[0]] * 2, "de", tmp_path / "real", tmp_path / "out")
     with open(Path(shards[1]) / "synthetic.tsv", "a") as file:
         file.write("21\t-0.1\t0\tein Satz\n")
@@ -188,8 +210,12 @@ def test_text_in_the_wrong_language_is_refused(finished, tmp_path: Path) -> None
                "--bitext", finished.exp / "clean", "--out", directory]  # fmt: skip
     subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True)
     (shard,) = directory.glob("shard-*.tsv")
-    with pytest.raises(RecipeError, match=r"is text in Catalan, and .* translates from Spanish"):
-        backtranslate(shard, tmp_path / "out", finished.exp / "bundle-1")
+    for made_by_hand in (False, True):
+        if made_by_hand:  # without a stage, what the command left is all there is
+            (directory / "manifest.json").unlink()
+            (directory / "facts.json").write_text('{"language": "ca"}')
+        with pytest.raises(RecipeError, match=r"text in Catalan, and .* translates from Spanish"):
+            backtranslate(shard, tmp_path / "out", finished.exp / "bundle-1")
 
 
 @pytest.mark.slow
@@ -261,6 +287,7 @@ def test_the_recipe_from_pairs_to_the_table(tmp_path: Path) -> None:
     settings = {
         "src": "es", "tgt": "ca", "dev": "", "test": "", "mono": "rest", "pairs": "200",
         "lines": "300", "methods": "bitext beam tagged", "seeds": "1", "updates": "20",
+        "upsample": "2",
     }  # fmt: skip
     options = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     recipe.run(*options)
@@ -268,13 +295,18 @@ def test_the_recipe_from_pairs_to_the_table(tmp_path: Path) -> None:
     table = json.loads((recipe.exp / "table" / "table.json").read_text())["methods"]
     assert [(row["method"], row["real"], row["synthetic"]) for row in table] == [
         ("bitext", "200", "0"),
-        *((name, "200", str(len(numbers))) for name in ("beam", "tagged")),
+        *((name, "200 ×2", str(len(numbers))) for name in ("beam", "tagged")),
     ]
     assert len(numbers) > 20
     again = recipe.run(*options)
     assert "runs because" not in again and "p<.05" in again
     tagged = lines(recipe.exp / "data-tagged" / "train.es")
-    assert [line.startswith("<BT> ") for line in tagged] == [False] * 200 + [True] * len(numbers)
+    assert [line.startswith("<BT> ") for line in tagged] == [False] * 400 + [True] * len(numbers)
+    # Without forward or iterative, nothing is asked of the source language's text.
+    assert not (recipe.exp / "mono-es").exists()
+    trained = Manifest.read(recipe.exp / "train-tagged-1")
+    minutes = float(table[2]["training"])
+    assert trained and minutes == round(trained.facts["training_minutes"], 1)
     assert Bundle.load(recipe.exp / "bundle-reverse-1").shortlist
     # A tag begins the source, as one symbol.
     bundle = recipe.exp / "bundle-tagged-1"

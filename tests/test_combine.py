@@ -104,6 +104,8 @@ def test_noise_touches_synthetic_sources_only_and_repeats(directories, tmp_path:
 
 
 def test_mistakes(directories, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="tag and noise are for synthetic text"):
+        combine(directories[0], tmp_path / "out", tag=True)
     subwords, made = directories
     subword(tmp_path / "real", tmp_path / "plain", 60)
     with pytest.raises(RecipeError, match=r"has no <BT>; learn the subwords with --symbols"):

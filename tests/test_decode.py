@@ -172,6 +172,20 @@ def test_parts_that_do_not_belong_together_are_refused(finished, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_nothing_of_an_earlier_bundle_stays(finished, tmp_path: Path) -> None:
+    for name in ("vocabulary.es", "truecase.ca", "training.json", "bundle.json"):
+        (tmp_path / name).write_text("of another model")
+    (tmp_path / "tokeniser").mkdir()
+    exp = finished.exp
+    export(exp / "train-1" / "checkpoint.pt", exp / "subword", tmp_path, exp / "binary")
+    made = {path.name for path in (exp / "bundle-1").iterdir()} - {"manifest.json"}
+    assert {path.name for path in tmp_path.iterdir()} - {"facts.json"} == made
+    assert Bundle.load(tmp_path).translate(["nifo"]) == Bundle.load(exp / "bundle-1").translate(
+        ["nifo"]
+    )
+
+
+@pytest.mark.slow
 def test_a_reader_that_stops_early_is_no_error(finished) -> None:
     command = f"'{sys.executable}' -m decode.translate --bundle '{finished.exp}/bundle-1'"
     lines = f"yes 'nifo niba' | head -n 9000 | {command} | head -n 1"

@@ -471,7 +471,7 @@ def settings(bitext: Path, model: Path, out: Path, **more: Any) -> dict[str, Any
         "learning_rate": 1e-3, "warmup": 0, "batch_size": 16, "accumulate": 1, "max_length": 200,
         "evaluate_every": 2, "patience": 0, "lora": 0, "trim": False, "new_language": None,
         "new_language_like": None, "prefix": None, "precision": "fp32", "seed": 1,
-        "processes": None, "cpu_threads": None, "pretrained": "x", "log_every": 2, "wall": 0.0,
+        "processes": None, "cpu_threads": None, "pretrained": "x", "log_every": 2,
         **more,
     }  # fmt: skip
 

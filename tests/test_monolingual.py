@@ -135,6 +135,7 @@ def test_cross_entropy_difference_by_hand() -> None:
     [
         ({"language": "de"}, "holds es and ca, not de"),
         ({"limit": 0}, "at least 1"),
+        ({"choose": "domain"}, "say with --limit how many"),
         ({"filters": [{"words": {"min": 9}}]}, "none of 2 lines is left"),
         ({"text": "file:/nowhere"}, "there is no such file"),
     ],

@@ -41,6 +41,9 @@ def test_numbers_and_addresses() -> None:
     assert numbers(text) == {"1000": 1, "35": 1, "42": 1, "10": 2}
     assert numbers("1.000 und 3,5; 42, 10, 10") == numbers(text)
     assert numbers("no 7-8") == {"7": 1, "8": 1}
+    for french in ("1 000 000 de voitures", "1\u202f000\u202f000 de voitures"):
+        assert numbers(french) == numbers("1,000,000 cars") == {"1000000": 1}
+    assert numbers("5 1000 20") == {"5": 1, "1000": 1, "20": 1}
 
 
 @pytest.mark.slow
@@ -118,6 +121,12 @@ def test_several_hypotheses(finished, tmp_path: Path) -> None:
         assert len({row[2] for row in three}) == 3
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert shown == (tmp_path / "out" / "n_best.tsv").read_text()
+    one = [*command[:-2], "--out", tmp_path / "out"]  # what was there before does not stay
+    subprocess.run(one, check=True, capture_output=True)
+    assert not (tmp_path / "out" / "n_best.tsv").exists()
+    subprocess.run([*one, "--search.scores", "true"], check=True, capture_output=True)
+    rows = [r.split("\t") for r in (tmp_path / "out" / "n_best.tsv").read_text().splitlines()]
+    assert [row[0] for row in rows] == ["1", "2", "3"] and float(rows[0][1]) < 0
 
 
 @pytest.mark.slow
@@ -126,6 +135,15 @@ def test_a_prefix_and_a_length_penalty(finished) -> None:
     begun = translate(finished, Search(prefix="la tike"))
     assert all(line.startswith("la tike") for line in begun if line), begun
     assert begun != plain
+    # A line over the limit is translated in parts, of which only the first begins so.
+    bundle = Bundle.load(finished.exp / "bundle-1", search=Search(prefix="la tike"))
+    long = " ".join(["nifo niba guru tetela sa."] * bundle.description.max_source_subwords)
+    bundle.search = Search(prefix="la tike")
+    first, whole = bundle.translate(["nifo niba", long])
+    assert bundle.counts.split == 1
+    assert first.startswith("la tike") and whole.startswith("la tike")
+    parts = Bundle.load(finished.exp / "bundle-1").translate([long])[0]
+    assert whole.count("la tike") == parts.count("la tike") + (not parts.startswith("la tike"))
     short, long = (
         sum(map(len, translate(finished, Search(length_penalty=penalty)))) for penalty in (0, 3)
     )

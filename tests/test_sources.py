@@ -81,6 +81,8 @@ def test_a_digest_that_is_given_must_be_met(tmp_path: Path) -> None:
     assert fetch(f"file:{path}#sha256={right}") == PAIRS
     with pytest.raises(RecipeError, match=f"has sha256 {right} where 00 was expected"):
         fetch(f"file:{path}#sha256=00")
+    with pytest.raises(RecipeError, match=r"after # come member= and sha256=, not 2/t\.tsv;"):
+        fetch("file:exp #2/t.tsv")
 
 
 @pytest.mark.parametrize("source", ["ftp://x/y", "http://x/y", "t.tsv", "/etc/passwd", ""])

@@ -35,6 +35,17 @@ def test_curves_of_a_log_with_a_kill_in_it() -> None:
         30: 5.0,
     }
     assert list(curves.valid) == [20]
+    assert curves.seconds == 2  # to the last whole record, and then none: what was lost is no gain
+
+
+def test_time_goes_on_after_an_interruption() -> None:
+    start = "$ fairseq-train …\n2026-11-25 {}:00 | INFO | fairseq.tasks | ready\n"
+    inner = '2026-11-25 {} | INFO | train_inner | {{"num_updates": "{}", "wall": "{}"}}\n'
+    log = (
+        start.format("23:58") + inner.format("23:59:30", 10, 80) + start.format("09:00")
+        + inner.format("09:00:20", 20, 0) + inner.format("09:01:05", 30, 0)
+    )  # fmt: skip
+    assert read_curves(log.split("\n")).seconds == 90 + 65
 
 
 def test_a_loss_without_smoothing_is_the_likelihood() -> None:

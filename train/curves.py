@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ Record = dict[str, Any]
 
 @dataclass
 class Curves:
-    """Records by number of updates: of training (`train_inner`) and of validation (`valid`)."""
+    """Records by number of updates: of training (`train_inner`) and of validation (`valid`).
+
+    `seconds` is the time from each start to its last record, by the clock of the log: fairseq's
+    own count begins anew, or stands still, where a training is resumed.
+    """
 
     train: dict[int, Record]
     valid: dict[int, Record]
-
-    @property
-    def seconds(self) -> float:
-        """Time in training, validation included; fairseq's clock goes on where it was resumed."""
-        return max((record.get("wall", 0.0) for record in self.train.values()), default=0.0)
+    seconds: float = 0.0
 
 
 def parse_record(line: str) -> tuple[str, Record] | None:
@@ -56,15 +57,31 @@ def read_curves(
 
     What was trained again after a kill replaces what was lost.
     """
-    curves = Curves({}, {})
+    train: dict[int, Record] = {}
+    valid: dict[int, Record] = {}
+    seconds, last = 0.0, None
     for line in lines:
-        if parsed := parse(line):
+        if line.startswith("$ "):  # a start
+            last = None
+            continue
+        parsed = parse(line)
+        if (parsed or last is None) and (now := _clock(line)):
+            seconds += (now - last).total_seconds() if last else 0.0
+            last = now
+        if parsed:
             kind, record = parsed
             if kind == "train_inner":
-                curves.train[int(record["num_updates"])] = record
+                train[int(record["num_updates"])] = record
             else:
-                curves.valid[int(record["valid_num_updates"])] = record
-    return Curves(dict(sorted(curves.train.items())), dict(sorted(curves.valid.items())))
+                valid[int(record["valid_num_updates"])] = record
+    return Curves(dict(sorted(train.items())), dict(sorted(valid.items())), seconds)
+
+
+def _clock(line: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(line[:19])
+    except ValueError:
+        return None
 
 
 def parameters(lines: Iterable[str]) -> int | None:

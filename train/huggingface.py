@@ -87,12 +87,12 @@ def finetune(
     settings = {**locals(), "bitext": str(bitext), "out": str(out)}
     _check(bitext, model, settings)
     processes = processes or max(1, torch.cuda.device_count())
-    settings |= {"pretrained": identity(model), "log_every": min(10, updates), "wall": 0.0}
+    settings |= {"pretrained": identity(model), "log_every": min(10, updates)}
     out.mkdir(parents=True, exist_ok=True)
     names = [f"{name}.{side}" for name in ("train", "dev") for side in languages(bitext)]
     text = " ".join(f"{name}:{(bitext / name).stat().st_size}" for name in names)
     kept = {name: value for name, value in settings.items()
-            if name not in ("out", "bitext", "cpu_threads", "wall")}  # fmt: skip
+            if name not in ("out", "bitext", "cpu_threads")}  # fmt: skip
     begun = huggingface_main.last_whole(out) is not None or (out / huggingface_main.MODEL).exists()
     refuse_changes(out, {**kept, "processes": processes, "text": text}, begun)
     if (out / huggingface_main.MODEL).exists():
@@ -102,8 +102,6 @@ def finetune(
         for half in (out / huggingface_main.CHECKPOINTS).glob("checkpoint-*"):
             if not (half / huggingface_main.WHOLE).exists():
                 shutil.rmtree(half)
-        if begun:
-            settings["wall"] = read_curves(read_lines(out / LOG)).seconds
         _run(out, settings, processes, cpu_threads)
         if (done := unfinished(out)) is not None:
             print(f"stopped when told to, after {done:,} updates; run it again to go on")

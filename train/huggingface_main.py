@@ -132,6 +132,10 @@ def _trainer(
     class Ours(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
         told = False
 
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                _print("begin", {"num_updates": state.global_step})
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step >= state.max_steps:
                 control.should_evaluate = control.should_save = True
@@ -149,8 +153,7 @@ def _trainer(
                 record = {"epoch": state.epoch, "num_updates": state.global_step,
                           "loss": logs["loss"], "nll_loss": logs["loss"] / log(2),
                           "wps": seen[0] * args.world_size / max(wall, 1e-9),
-                          "lr": logs["learning_rate"], "gnorm": logs.get("grad_norm"),
-                          "wall": settings["wall"] + wall}  # fmt: skip
+                          "lr": logs["learning_rate"], "gnorm": logs.get("grad_norm")}  # fmt: skip
                 _print("train_inner", record)
 
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:

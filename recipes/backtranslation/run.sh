@@ -14,14 +14,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 
 setting src=en "source language"
 setting tgt=de "target language"
-setting data=https://raw.githubusercontent.com/multi30k/dataset/master/data "where Multi30k is: an address, or a folder"
+setting data=https://raw.githubusercontent.com/multi30k/dataset/master/data "where Multi30k is: an address, or a folder with task1/ and task2/"
 setting train=multi30k "real pairs, or another source as for preprocess.fetch"
 setting dev=multi30k "development set (empty: split off train)"
 setting test=multi30k "test set (empty: split off train)"
-setting mono=multi30k "monolingual text, {lang} in it for the language; rest: the pairs not used"
+setting mono=multi30k "monolingual text, {lang} in it for the language (from an address, the first of Multi30k's five captions); rest: the pairs not used"
 setting pairs=10000 "number of real pairs to use"
 setting lines=30000 "number of monolingual lines to use"
-setting methods="bitext beam greedy sampling top-k noised tagged copy forward iterative" "what to compare"
+setting methods="bitext beam greedy sampling top-k noised tagged copied forward iterative" "what to compare"
 setting upsample=1 "how often the real pairs are put in"
 setting rounds=2 "rounds of iterative back-translation"
 setting gain=0.3 "iterative ends when a round gives less chrF on dev"
@@ -37,14 +37,16 @@ start "$@"
 for set in train=train dev=val test=test_2016_flickr; do
     name=${set%%=*}
     [[ ${!name} != multi30k ]] || printf -v "$name" %s "$data/task1/raw/${set#*=}.{lang}.gz"
-    [[ $data == https:* ]] || printf -v "$name" %s "${!name/task1\/raw/task1}"
+    [[ $data == https:* || -d ${data#file:}/task1/raw ]] ||
+        printf -v "$name" %s "${!name/task1\/raw/task1}"
 done
-[[ $mono != multi30k || $data == https:* ]] || mono="$data/task2/train.[1-5].{lang}.gz"
+raw=$([[ ! -d ${data#file:}/task2/raw ]] || echo raw/)
+[[ $mono != multi30k || $data == https:* ]] || mono="$data/task2/${raw}train.[1-5].{lang}.gz"
 [[ $mono != multi30k ]] || mono="$data/task2/raw/train.1.{lang}.gz"
 [[ $mono != rest ]] || mono="file:$exp/bitext/rest/{lang}"
 first=${seeds%%,*}
 
-all_methods="bitext beam greedy sampling top-k noised tagged copy forward iterative"
+all_methods="bitext beam greedy sampling top-k noised tagged copied forward iterative"
 for method in $methods; do
     [[ " $all_methods " == *" $method "* ]] || _fail "method '$method': there are $all_methods"
 done
@@ -61,7 +63,9 @@ stage 2 "Clean the pairs" --in "$exp/fetch" --out "$exp/clean" -- \
 stage 2 "Take $pairs of them" --in "$exp/clean" --out "$exp/bitext" -- \
     python -m preprocess.subset --bitext "$exp/clean" --out "$exp/bitext" --pairs "$pairs"
 
-for language in "$tgt" "$src"; do
+both=("$tgt")
+[[ " $methods " != *" forward "* && " $methods " != *" iterative "* ]] || both+=("$src")
+for language in "${both[@]}"; do
     stage 2 "Clean monolingual text, $language" --in "$exp/bitext" --out "$exp/mono-$language" -- \
         python -m preprocess.monolingual --text "${mono//\{lang\}/$language}" \
         --language "$language" --bitext "$exp/bitext" --out "$exp/mono-$language" \
@@ -107,6 +111,8 @@ train_on() {
 # translate_mono NAME LANGUAGE METHOD [BUNDLE]: a synthetic bitext of the text in a language.
 translate_mono() {
     local name=$1 language=$2 method=$3 bundle=${4-} shard parts=() options=()
+    [[ " ${translated[*]-} " != *" $name "* ]] || return 0 # noised and tagged have that of beam
+    translated+=("$name")
     for ((shard = 1; shard <= shards; shard++)); do
         parts+=("$exp/shard-$name-$shard") options+=(--shards+ "$exp/shard-$name-$shard")
         stage "$at_text" "Translate, $name, shard $shard" --in "$exp/mono-$language/shard-$shard.tsv" \
@@ -179,9 +185,9 @@ for method in $methods; do
         translate_mono forward "$src" beam "$exp/bundle-bitext-$first"
         train_on forward --synthetic+ "$exp/synthetic-forward" "${real[@]}"
         ;;
-    copy)
-        translate_mono copy "$tgt" copy
-        train_on copy --synthetic+ "$exp/synthetic-copy" "${real[@]}"
+    copied)
+        translate_mono copied "$tgt" copy
+        train_on copied --synthetic+ "$exp/synthetic-copied" "${real[@]}"
         ;;
     beam | greedy | sampling | top-k)
         translate_mono "$method" "$tgt" "$method" "$reverse"
@@ -194,13 +200,15 @@ done
 
 # improves NAME BEFORE: whether the model is better on dev than the one before, by at least $gain.
 improves() {
-    [[ -f $exp/score-dev-$1/scores.json && -f $exp/score-dev-$2/scores.json ]] || return 0
-    "$python" -m score.gain --new "$exp/score-dev-$1" --old "$exp/score-dev-$2" --least "$gain"
+    [[ $_mode == run && -f $exp/score-dev-$1/scores.json && -f $exp/score-dev-$2/scores.json ]] ||
+        return 0
+    "$python" -m score.gain --new "$exp/score-dev-$1" --old "$exp/score-dev-$2" --least "$gain" ||
+        { (($? == 3)) && return 1; exit 1; }
 }
 
 if [[ " $methods " == *" iterative "* ]]; then
     at_text=10 at_model=10 at_train=10 at_test=10 # round by round, with one number
-    before=beam # the best of the first round
+    before=beam # the first round
     for ((round = 2; round <= rounds; round++)); do
         now=iterative-$round
         translate_mono "reverse-$round" "$src" beam "$exp/bundle-$before-$first"

@@ -15,8 +15,10 @@ from typing import Any
 from decode.segments import Frame
 from pipeline.errors import RecipeError
 from pipeline.lines import one_line
+from preprocess.moses import Tokeniser
 from preprocess.normalise import Normaliser
 from train.hub import TRANSLATION, tokenizer_of
+from train.pieces import around, cut
 
 TOKENISER = "tokeniser"
 # What a saved model has beside its weights; never a pickle.
@@ -108,16 +110,10 @@ class PretrainedCodec:
     @cached_property
     def frame(self) -> Frame:
         """What the model wants around each source, and at the start of each output."""
-        whole = self.tokeniser("a")["input_ids"]
-        inner = self.tokeniser("a", add_special_tokens=False)["input_ids"]
-        places = range(len(whole) - len(inner) + 1)
-        start = next(p for p in places if whole[p : p + len(inner)] == inner)
-        prefix: list[int] = []
-        if self.translation.prefix:
-            prefix = self.tokeniser(self.translation.prefix, add_special_tokens=False)["input_ids"]
+        before, after = around(self.tokeniser, self.translation.prefix)
         return Frame(
-            before=tuple(self.named([*whole[:start], *prefix])),
-            after=tuple(self.named(whole[start + len(inner) :])),
+            before=tuple(self.named(before)),
+            after=tuple(self.named(after)),
             target=tuple(self._target()),
             never=(self.names[self.tokeniser.pad_token_id],),
         )
@@ -139,19 +135,9 @@ class PretrainedCodec:
         formed = [form(line) for line in lines]
         if not any(formed):
             return [[] for _ in formed]
-        # Marian's tokenisers cut the two sides each in its own way; others would add tags.
         target = (self.translation.family, self.translation.target_language) == ("marian", language)
-        ids = self.tokeniser(
-            **{"text_target" if target else "text": formed},
-            add_special_tokens=False,
-            split_special_tokens=True,
-            verbose=False,
-        )["input_ids"]
-        # Some find them in text all the same, as entries of their model.
-        unknown = self.tokeniser.unk_token_id
-        special = {*self.tokeniser.all_special_ids}
-        plain = ([unknown if number in special else number for number in row] for row in ids)
-        return [self.named(row) if line else [] for row, line in zip(plain, formed, strict=True)]
+        rows = cut(self.tokeniser, formed, target=target)
+        return [self.named(row) if line else [] for row, line in zip(rows, formed, strict=True)]
 
     def decode(self, pieces: Sequence[str]) -> str:
         """The text that subwords stand for, without special tokens and names of languages."""
@@ -161,8 +147,14 @@ class PretrainedCodec:
         return one_line(self.tokeniser.decode(ids, skip_special_tokens=True)).strip()
 
     def restore(self, pieces: Sequence[str], language: str) -> str:
-        """The same: the tokeniser restores running text as well as it can."""
-        return self.decode(pieces)
+        """Running text: a BERT's tokeniser does not say where its words stood together."""
+        text = self.decode(pieces)
+        return Tokeniser(language).detokenise(text) if self._forgets_spaces else text
+
+    @cached_property
+    def _forgets_spaces(self) -> bool:
+        backend = getattr(self.tokeniser, "backend_tokenizer", None)
+        return backend is not None and type(backend.model).__name__ == "WordPiece"
 
 
 def name_of(number: int) -> str:

@@ -76,9 +76,10 @@ def corrupt(
     kept = len(words) - removed
     gaps = min(max(1, round(removed / span)), removed, kept, _GAPS - 1)
     lengths = _split(removed, gaps, generator)
-    # Gaps are never neighbours: some text is before each but perhaps the first.
-    before = _split(kept + 1, gaps + 1, generator) if gaps <= kept else [kept, *[0] * gaps]
+    # Gaps are never neighbours, and may be at the line's beginning and end.
+    before = _split(kept + 2, gaps + 1, generator)
     before[0] -= 1
+    before[-1] -= 1
     source: list[str] = []
     target: list[str] = []
     place = 0

@@ -55,12 +55,12 @@ def off_target(
         lines = list(read_lines(path))
         blank = sum(not line.strip() for line in lines)
         found = Counter(told for line in lines if (told := likeliest(line, among)))
-        off = 100 * (1 - found[target_language] / max(1, found.total()))
+        off = 100 * (1 - found[target_language] / found.total()) if found else None
         result[name] = {"lines": len(lines), "blank": blank, "told": found.total(),
                         "off_target": off, "languages": dict(found)}  # fmt: skip
         others = ", ".join(f"{count:,} {code}" for code, count in found.most_common())
         others += f"; {blank:,} blank" if blank else ""
-        print(f"{name:<24} {off:5.1f} % off target ({others})")
+        print(f"{name:<24} {'    -' if off is None else f'{off:5.1f}'} % off target ({others})")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "off-target.json", result)
     note(out, off_target={name: row["off_target"] for name, row in result.items()})

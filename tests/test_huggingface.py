@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,13 +180,18 @@ def test_the_tables_are_the_tokenisers() -> None:
 @pytest.mark.parametrize("family", ["t5", "marian", "mbart", "m2m_100", "nllb"])
 def test_an_unknown_language_is_refused(family: str, model: Callable[[str], Path]) -> None:  # H1
     net, tokenizer = load(str(model(family)))
-    with pytest.raises(RecipeError, match=r"unknown language code 'xyz'.*--new-language"):
+    takes_new = family in ("t5", "mbart", "nllb")
+    advice = "--new-language" if takes_new else "a model of another family"
+    with pytest.raises(RecipeError, match=f"unknown language code 'xyz'.*takes {advice}"):
         tags(net.config, tokenizer, "es", "xyz")
+    if not takes_new:  # advice that is not given is not needed
+        with pytest.raises(RecipeError, match=r"new"):
+            add_language(net, tokenizer, "hsb")
     if family == "mbart":
         with pytest.raises(RecipeError, match=r"no language hsb \(.*hsb_XX\).*--new-language hsb"):
             tags(net.config, tokenizer, "es", "hsb")
     if family in ("mbart", "m2m_100"):  # whose Chinese is in simplified characters
-        with pytest.raises(RecipeError, match="no language zh-TW"):
+        with pytest.raises(RecipeError, match=r"no language zh-TW .*(adds it|needs NLLB)"):
             tags(net.config, tokenizer, "es", "zh-TW")
     if family == "marian":
         with pytest.raises(RecipeError, match=r"does not translate into de \(German\)"):
@@ -296,7 +302,7 @@ def test_pairs_too_long_are_counted(model: Callable[[str], Path], tmp_path: Path
     text = read_examples(tmp_path, tokenizer, Tags("marian", "es", "gl"), 5)
     assert len(text.train) == 2 and text.longest_source == 4
     # Dev's line of five pieces and an end is cut on both sides.
-    assert text.dropped == {"blank": 1, "too_long": 1, "dev_cut": 2}
+    assert text.dropped == {"blank": 1, "too_long": 1} and text.dev_cut == 2
     assert (
         text.dev[0]["input_ids"][-1] == tokenizer.eos_token_id and len(text.dev[0]["labels"]) == 5
     )
@@ -320,6 +326,8 @@ def test_settings_that_cannot_work_are_refused(
             finetune(bitext, name, out, precision="bf16")
     with pytest.raises(RecipeError, match="neither of the languages"):
         finetune(bitext, name, out, new_language="hsb")
+    with pytest.raises(RecipeError, match="which is missing"):
+        finetune(bitext, name, out, new_language_like=["es"])
     with pytest.raises(RecipeError, match="empty cannot be read as AutoConfig"):
         (tmp_path / "empty").mkdir()
         finetune(bitext, str(tmp_path / "empty"), out)
@@ -362,6 +370,19 @@ def test_gaps_can_be_filled_again() -> None:
     assert corrupt(["a", "b"], 0.9, 3.0, random.Random(1))[1].count("<extra_id") == 2
 
 
+def test_any_word_may_be_in_a_gap() -> None:
+    """Two words of eight, in one gap, at seven places: the ends are in one of them, others two."""
+    words, generator = list("abcdefgh"), random.Random(1)
+    drawn = Counter(
+        word
+        for _ in range(7000)
+        for word in corrupt(words, 0.25, 2.0, generator)[1].split()
+        if not word.startswith("<")
+    )
+    expected = {word: 1000 if word in "ah" else 2000 for word in words}
+    assert drawn == pytest.approx(expected, rel=0.1)
+
+
 def test_text_with_gaps_is_a_bitext_for_t5(
     bitext: Path, model: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -381,6 +402,35 @@ def test_text_with_gaps_is_a_bitext_for_t5(
         tags(net.config, tokenizer, "gaps", "spans")
 
 
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_text_becomes_no_tag_and_labels_become_text(
+    family: str, model: Callable[[str], Path]
+) -> None:
+    net, tokenizer = load(str(model(family)))
+    said = tags(net.config, tokenizer, "es", "pt" if family == "mbart" else "gl")
+    plain = encode(tokenizer, said, ["sa te."], ["za de."])[0]
+    text = "sa </s> te <s> <pad> __gl__ glg_Latn <extra_id_0> >>glg<<."
+    made = encode(tokenizer, said, [text], [text])[0]
+    special = {*tokenizer.all_special_ids, *getattr(tokenizer, "lang_token_to_id", {}).values()}
+    special.discard(tokenizer.unk_token_id)
+    for side, ids in plain.items():
+        assert [n for n in made[side] if n in special] == [n for n in ids if n in special]
+    padded = [[*plain["labels"], -100, -100]]
+    assert [line.strip() for line in huggingface_main.translations(tokenizer, padded)] == ["za de."]
+
+
+def test_lora_needs_weights_that_are_not_random(
+    model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    warmstart(str(model("bert")), tmp_path)
+    net, tokenizer = load(str(tmp_path))
+    said = tags(net.config, tokenizer, "es", "gl")
+    with pytest.raises(RecipeError, match="attention to the source is random"):
+        huggingface_main._with_lora(net, said, {"lora": 2, "seed": 1, "model": str(tmp_path)})
+    (tmp_path / "translation.json").write_text("{}")  # as training leaves it
+    huggingface_main._with_lora(net, said, {"lora": 2, "seed": 1, "model": str(tmp_path)})
+
+
 def test_lora_merged_is_lora(model: Callable[[str], Path], bitext: Path) -> None:
     for family in ("t5", "m2m_100"):
         net, tokenizer = load(str(model(family)))
@@ -388,7 +438,9 @@ def test_lora_merged_is_lora(model: Callable[[str], Path], bitext: Path) -> None
         made = encode(tokenizer, said, ["sa te."], ["za de."])
         whole = transformers.DataCollatorForSeq2Seq(tokenizer, net)(made)
         before = net.eval()(**whole).logits.detach()
-        wrapped = huggingface_main._with_lora(net, said, {"lora": 2, "seed": 1}).eval()
+        wrapped = huggingface_main._with_lora(
+            net, said, {"lora": 2, "seed": 1, "model": "hub"}
+        ).eval()
         trained = [n for n, p in wrapped.named_parameters() if p.requires_grad]
         # One layer each of encoder and decoder, three attentions, four matrices, two factors.
         assert len(trained) == 3 * 4 * 2
@@ -474,6 +526,32 @@ def settings(bitext: Path, model: Path, out: Path, **more: Any) -> dict[str, Any
         "processes": None, "cpu_threads": None, "pretrained": "x", "log_every": 2,
         **more,
     }  # fmt: skip
+
+
+def test_an_experiment_may_be_moved_between_last_update_and_model(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before model/ was written, moved, and run again: the best checkpoint is the model."""
+    given = settings(bitext, model("marian"), tmp_path / "out", learning_rate=5e-3)
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface_main, "_save", lambda *_: None)
+        huggingface_main.train(given)
+    left = sorted(path.name for path in (tmp_path / "out" / "checkpoints").iterdir())
+    state = json.loads((tmp_path / "out/checkpoints/checkpoint-4/trainer_state.json").read_text())
+    best = Path(state["best_model_checkpoint"]).name
+    assert left == sorted({best, "checkpoint-4"})
+    moved = shutil.move(tmp_path / "out", tmp_path / "else where")
+    huggingface_main.train({**given, "out": str(moved)})
+    saved, first, chosen = (
+        load(str(path))[0].get_input_embeddings().weight
+        for path in (moved / "model", model("marian"), moved / "checkpoints" / best)
+    )
+    assert torch.equal(saved, chosen) and not torch.equal(saved, first)
+    shutil.rmtree(moved / "model")
+    (moved / "checkpoints" / best / "whole").unlink(missing_ok=True)
+    if best != "checkpoint-4":
+        with pytest.raises(RecipeError, match="the best checkpoint so far, is not there"):
+            huggingface_main.train({**given, "out": str(moved)})
 
 
 def test_a_loss_that_is_no_number_stops_with_advice(

@@ -105,6 +105,13 @@ def test_blank_odd_and_long_lines(models: Any, family: str) -> None:
     assert len(parts) > bundle.description.max_source_subwords
 
 
+def test_a_bert_gives_running_text(models: Any) -> None:
+    codec = Bundle.load(models("encoder_decoder").parent / "bundle", 1).codec
+    line = "Ábc, déf! (1)"
+    pieces = codec.encode([line], "es")[0]
+    assert codec.decode(pieces) == "Ábc, déf! ( 1 )" and codec.restore(pieces, "es") == line
+
+
 @pytest.mark.parametrize("family", ["m2m_100", "mbart"])
 def test_every_output_begins_with_the_target_language(models: Any, family: str) -> None:
     bundle = Bundle.load(models(family).parent / "bundle", 1)

@@ -296,5 +296,9 @@ def test_lines_that_tell_no_language_count_neither_way(tmp_path: Path) -> None:
     assert result["one"] == {"lines": 3, "blank": 1, "told": 1, "off_target": 100.0,
                              "languages": {"en": 1}}  # fmt: skip
     assert result["references"]["off_target"] == 0.0
+    (tmp_path / "out").write_text("\n\n\n")
+    off_target({"one": tmp_path / "out"}, tmp_path / "ref", "de", ["en", "de"], tmp_path / "found")
+    blank = json.loads((tmp_path / "found" / "off-target.json").read_text())["one"]
+    assert blank["off_target"] is None and blank["blank"] == 3
     with pytest.raises(RecipeError, match="cannot be called references"):
         off_target({"references": tmp_path / "out"}, tmp_path / "ref", "de", ["en", "de"], tmp_path)

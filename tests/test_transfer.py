@@ -88,6 +88,11 @@ def test_new_ones_from_those_with_the_same_letters(parent: Path, tmp_path: Path)
     table = load(tmp_path / "out" / "checkpoint.pt")["model"]["encoder.embed_tokens.weight"]
     # ▁abc has letters in common with the first three alone, whose rows are 4, 5 and 6.
     assert table[5].tolist() == [5.0, 5.0, 5.0]
+    for side in ("encoder", "decoder"):  # and none in common with these: random
+        dictionary(parent.parent / f"dict.{side}.txt", ["xy", "xz", "q", "qq", "xyz"])
+    transfer(parent, child(tmp_path / "child", CHILD, CHILD), tmp_path / "out", rest="nearest")
+    table = load(tmp_path / "out" / "checkpoint.pt")["model"]["encoder.embed_tokens.weight"]
+    assert table[5].unique().numel() == 3
 
 
 def known_map(directory: Path, shared: int) -> tuple[Path, Path, torch.Tensor]:

@@ -18,12 +18,13 @@ Example = dict[str, list[int]]
 
 @dataclass
 class Examples:
-    """Train and dev, and how many pairs of train were left out."""
+    """Train and dev, how many pairs of train were left out, and sides of dev cut off."""
 
     train: list[Example]
     dev: list[Example]
     references: list[str]
     dropped: dict[str, int] = field(default_factory=dict)
+    dev_cut: int = 0
 
     @property
     def longest_source(self) -> int:
@@ -43,7 +44,8 @@ def read_examples(bitext: Path, tokenizer: Any, tags: Tags, max_length: int) -> 
     pairs = list(read_set(bitext, "dev", *sides))[:DEV_LINES]
     kept = [e for e in train if e and max(len(e["input_ids"]), len(e["labels"])) <= max_length]
     blank = sum(not example for example in train)
-    dropped = {"blank": blank, "too_long": len(train) - len(kept) - blank, "dev_cut": 0}
+    dropped = {"blank": blank, "too_long": len(train) - len(kept) - blank}
+    dev_cut = 0
     if not kept:
         raise RecipeError(
             f"none of the {len(train):,} training pairs of {bitext} has at most {max_length} "
@@ -55,10 +57,10 @@ def read_examples(bitext: Path, tokenizer: Any, tags: Tags, max_length: int) -> 
     for example in dev:
         for side, ids in example.items():
             if len(ids) > max_length:
-                dropped["dev_cut"] += 1
+                dev_cut += 1
                 example[side] = [*ids[: max_length - 1], ids[-1]]
     references = [target for source, target in pairs if source.strip() and target.strip()]
-    return Examples(kept, dev, references, dropped)
+    return Examples(kept, dev, references, dropped, dev_cut)
 
 
 def _cut(pairs: Sequence[tuple[str, str]], tokenizer: Any, tags: Tags) -> list[Example]:

@@ -177,6 +177,8 @@ def train(
         print(f"{out / CHECKPOINT} is there already; delete the directory to train anew")
     else:
         (out / UNFINISHED).unlink(missing_ok=True)
+        if not begun:  # what a failed one left, of other settings perhaps
+            (out / LOG).unlink(missing_ok=True)
         mend_last(out)
         keep_last(out, every)  # killed between fairseq's copy of it and ours
         for side, language in zip(("encoder", "decoder"), languages(data), strict=True):

@@ -15,6 +15,7 @@ import torch
 from pipeline.errors import RecipeError
 from pipeline.languages import Language, find, m2m100, mbart50
 from preprocess.denoise import PAIR as DENOISED
+from train.pieces import around, cut
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def tags(
         if prefix is None and (source, target) == DENOISED:
             prefix = ""
         if prefix is None:
-            names = [c if c == new_language else _known(c).name for c in (source, target)]
+            names = [c if c == new_language else _known(c, True).name for c in (source, target)]
             prefix = f"translate {names[0]} to {names[1]}: "
         return Tags(kind, source, target, prefix)
     if kind == "encoder-decoder":
@@ -81,20 +82,24 @@ def tags(
             known = language_tokens(tokenizer)
             near = difflib.get_close_matches(token, known, 2, 0.5)
             hint = f"; the nearest it has is {near[0]}" if near else ""
+            adds = f"--new-language {code} adds it"
+            if kind == "m2m_100":
+                adds = "a new one needs NLLB or mBART-50, whose list is not fixed"
             raise RecipeError(
                 f"this {kind} model has no language {code} (its token would be {token}){hint}; "
-                f"--new-language {code} adds it"
+                f"{adds}"
             )
     if kind == "m2m_100":  # its tokeniser is told the bare code
         return Tags(kind, source, target, "", tokens[0].strip("_"), tokens[1])
     return Tags(kind, source, target, "", *tokens)
 
 
-def _known(code: str) -> Language:
+def _known(code: str, takes_new: bool) -> Language:
     try:
         return find(code)
     except RecipeError as error:
-        raise RecipeError(f"{error}; a language without a code takes --new-language") from error
+        advice = "--new-language" if takes_new else "a model of another family"
+        raise RecipeError(f"{error}; a language without a code takes {advice}") from error
 
 
 def token_of(kind: str, code: str, new_language: str | None = None) -> str:
@@ -105,7 +110,7 @@ def token_of(kind: str, code: str, new_language: str | None = None) -> str:
         except RecipeError:  # then in NLLB's manner, Latin letters unless it says others
             flores = code if "_" in code else f"{code}_Latn"
         return flores if kind == "nllb" else f"{code.partition('_')[0]}_XX"
-    language = _known(code)
+    language = _known(code, kind != "m2m_100")
     if kind == "nllb":
         return language.flores
     return f"__{m2m100(language)}__" if kind == "m2m_100" else mbart50(language)
@@ -120,7 +125,7 @@ def language_tokens(tokenizer: Any) -> list[str]:
 
 
 def _of_marian(code: str, codes: Sequence[str]) -> str:
-    language = _known(code)
+    language = _known(code, False)
     for name in (code, language.iso3, language.moses, language.flores):
         if name in codes:
             return name
@@ -134,7 +139,7 @@ def _of_marian(code: str, codes: Sequence[str]) -> str:
     near = difflib.get_close_matches(language.iso3, codes, 2, 0.5) or list(codes[:5])
     raise RecipeError(
         f"this model does not translate into {code} ({language.name}); the nearest codes it has "
-        f"are {', '.join(near)}; --new-language {code} adds it"
+        f"are {', '.join(near)}; a new one needs NLLB or mBART-50"
     )
 
 
@@ -180,14 +185,16 @@ def encode(
     """Numbers of tokens of source (`input_ids`) and target (`labels`), with all tags."""
     if tags.source_token is not None:
         tokenizer.src_lang = tags.source_token
-    inputs = tokenizer([tags.prefix + line for line in sources])["input_ids"]
-    named = "text_target" if tags.family == "marian" else "text"  # it has two models of subwords
-    plain = tokenizer(**{named: list(targets)}, add_special_tokens=False)["input_ids"]
+    before, after = around(tokenizer, tags.prefix)
+    gaps = (tags.source_language, tags.target_language) == DENOISED
+    inputs = cut(tokenizer, sources, special=gaps)
+    marian = tags.family == "marian"  # it has two models of subwords
+    labels = cut(tokenizer, targets, target=marian, special=gaps)
     start = [tokenizer.convert_tokens_to_ids(tags.target_token)] if tags.target_token else []
     end = end_of(tokenizer)
     return [
-        {"input_ids": source, "labels": [*start, *target, end]}
-        for source, target in zip(inputs, plain, strict=True)
+        {"input_ids": [*before, *source, *after], "labels": [*start, *target, end]}
+        for source, target in zip(inputs, labels, strict=True)
     ]
 
 

@@ -28,6 +28,14 @@ def library() -> Any:
     return transformers
 
 
+def first_gpu() -> str:
+    """The first GPU that we may use, for CUDA_VISIBLE_DEVICES.
+
+    The trainer would spread a single process over all, each with a whole batch.
+    """
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+
+
 # What training leaves beside a model, for decoding: its languages, prefix and tokens.
 TRANSLATION = "translation.json"
 

@@ -18,7 +18,7 @@ from preprocess.bitext import languages, refuse_mixed
 from train import huggingface_main
 from train.child import run
 from train.curves import parse_record, plot, read_curves
-from train.hub import config_of, identity
+from train.hub import config_of, first_gpu, identity
 from train.settings import refuse_changes
 from train.stopping import unfinished
 from train.trouble import DivergenceWatch, explain, last_run
@@ -93,12 +93,16 @@ def finetune(
     text = " ".join(f"{name}:{(bitext / name).stat().st_size}" for name in names)
     kept = {name: value for name, value in settings.items()
             if name not in ("out", "bitext", "cpu_threads")}  # fmt: skip
+    if Path(model).is_dir():  # which may have been moved
+        kept |= {"model": "a directory", "pretrained": settings["pretrained"].rpartition(" ")[2]}
     begun = huggingface_main.last_whole(out) is not None or (out / huggingface_main.MODEL).exists()
     refuse_changes(out, {**kept, "processes": processes, "text": text}, begun)
     if (out / huggingface_main.MODEL).exists():
         print(f"{out / huggingface_main.MODEL} is there already; delete {out} to train anew")
     else:
         (out / UNFINISHED).unlink(missing_ok=True)
+        if not begun:  # what a failed one left, of other settings perhaps
+            (out / LOG).unlink(missing_ok=True)
         for half in (out / huggingface_main.CHECKPOINTS).glob("checkpoint-*"):
             if not (half / huggingface_main.WHOLE).exists():
                 shutil.rmtree(half)
@@ -123,6 +127,8 @@ def _check(bitext: Path, model: str, settings: dict[str, Any]) -> None:
             f"--new-language {settings['new_language']} is neither of the languages of {bitext}, "
             + " and ".join(languages(bitext))
         )
+    if settings["new_language_like"] and not settings["new_language"]:
+        raise RecipeError("--new-language-like says what --new-language is like, which is missing")
     if settings["new_language"] and settings["lora"]:
         raise RecipeError("--lora leaves embeddings as they are, so a new language needs --lora 0")
     if settings["precision"] == "fp32":
@@ -151,7 +157,9 @@ def _run(out: Path, settings: dict[str, Any], processes: int, cpu_threads: int |
     if cpu_threads or processes > 1:
         environment["OMP_NUM_THREADS"] = str(cpu_threads or max(1, cores() // processes))
     start = [sys.executable, "-m"]
-    if processes > 1:
+    if processes == 1:
+        environment["CUDA_VISIBLE_DEVICES"] = first_gpu()
+    else:
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     with open(out / LOG, "a", encoding="utf-8") as log:
         log.write(f"$ train.huggingface {json.dumps(settings)}\n")
@@ -195,6 +203,9 @@ def _record(out: Path, settings: dict[str, Any]) -> None:
         f"{done:,} updates; best dev chrF {best['valid_chrf']:.1f} after "
         f"{best['valid_num_updates']:,.0f}"
     )
+    for what, count in prepared["train_dropped"].items():
+        if count:
+            print(f"  {count:>9,}  pairs of train left out: {what.replace('_', ' ')}")
     if trimmed := prepared["trimmed"]:
         print(f"trimmed {trimmed['subwords_before']:,} subwords to {trimmed['subwords']:,}: "
               f"{trimmed['parameters_saved']:,} parameters fewer")  # fmt: skip

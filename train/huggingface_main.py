@@ -7,6 +7,7 @@ records as fairseq does, which train.curves reads.
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from train.hub import TRANSLATION, library, load
 from train.trim import trim
 
 CHECKPOINTS, MODEL, WHOLE = "checkpoints", "model", "whole"
+_STATE = "trainer_state.json"
 _ATTENTION = {"encoder-decoder": ["query", "key", "value"], "t5": ["q", "k", "v", "o"],
               "other": ["q_proj", "k_proj", "v_proj", "out_proj"]}  # fmt: skip
 
@@ -49,7 +51,10 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, Any, Tags, Examples, dict[st
     said = tags(model.config, tokenizer, *languages(bitext), settings["prefix"], new)
     _check_length(model.config, settings["max_length"])
     text = read_examples(bitext, tokenizer, said, settings["max_length"])
-    facts: dict[str, Any] = {"dropped": text.dropped, "trimmed": None}
+    facts: dict[str, Any] = {
+        "train_kept": len(text.train), "train_dropped": text.dropped, "dev_cut": text.dev_cut,
+        "trimmed": None,
+    }  # fmt: skip
     if settings["trim"]:
         model, tokenizer, facts["trimmed"] = trim(model, tokenizer, said, text.train)
         before, text = text, read_examples(bitext, tokenizer, said, settings["max_length"])
@@ -73,6 +78,14 @@ def _check_length(config: Any, length: int) -> None:
 def _with_lora(model: Any, said: Tags, settings: dict[str, Any]) -> Any:
     import peft
 
+    untrained = (
+        Path(settings["model"]).is_dir() and not (Path(settings["model"]) / TRANSLATION).exists()
+    )
+    if said.family == "encoder-decoder" and untrained:
+        raise RecipeError(
+            f"in {settings['model']} attention to the source is random, and --lora would leave it "
+            "so; train all weights first: --lora 0"
+        )
     kind = "t5" if said.family in ("mt5", "byt5") else said.family
     torch.manual_seed(settings["seed"])
     return peft.get_peft_model(
@@ -92,9 +105,12 @@ def restore(ids: Any, padding: int) -> Any:
 
 
 def translations(tokenizer: Any, ids: Any) -> list[str]:
-    """Text of rows of numbers of tokens, -100 among them."""
+    """Text of rows of numbers of tokens, -100 among them, without tags."""
+    rows = restore(ids, tokenizer.pad_token_id)
+    # M2M-100's tags are no special tokens to its tokeniser.
+    named = list(getattr(tokenizer, "lang_token_to_id", {}).values())
     lines: list[str] = tokenizer.batch_decode(
-        restore(ids, tokenizer.pad_token_id),
+        np.where(np.isin(rows, named), tokenizer.pad_token_id, rows),
         skip_special_tokens=True,
         clean_up_tokenization_spaces=False,
     )
@@ -143,9 +159,14 @@ def _trainer(
                 self.told = control.should_save = control.should_training_stop = True
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.is_world_process_zero:
-                directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-                (directory / WHOLE).touch()
+            if not state.is_world_process_zero:
+                return
+            directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (directory / WHOLE).touch()
+            for old in Path(args.output_dir).glob("checkpoint-*"):
+                if old.name not in (directory.name, Path(state.best_model_checkpoint or "").name):
+                    (old / WHOLE).unlink(missing_ok=True)  # first: a kill may leave half of it
+                    shutil.rmtree(old)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
             if "loss" in logs and state.is_world_process_zero:
@@ -177,8 +198,6 @@ def _trainer(
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
-        # The best one is kept too; with one, a kill while it is written would leave none.
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="chrf",
         greater_is_better=True,
@@ -235,6 +254,27 @@ def _print(kind: str, record: dict[str, Any]) -> None:
     print(f"{time.strftime('%F %T')} | INFO | {kind} | {json.dumps(numbers)}", flush=True)
 
 
+def _ended(checkpoint: Path, settings: dict[str, Any]) -> bool:
+    """Whether a training had made its last update when it left this checkpoint.
+
+    Corrects the way to the best checkpoint, which is another if the experiment was moved, and
+    without which the trainer would keep the model it began with. Raises RecipeError.
+    """
+    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    if state["best_model_checkpoint"]:
+        best = checkpoint.with_name(Path(state["best_model_checkpoint"]).name)
+        if not (best / WHOLE).exists():
+            raise RecipeError(
+                f"{best}, the best checkpoint so far, is not there; delete {checkpoint.parent} "
+                "to train anew"
+            )
+        write_json(checkpoint / _STATE, {**state, "best_model_checkpoint": str(best)})
+    patience = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    waited = patience.get("attributes", {}).get("early_stopping_patience_counter", 0)
+    stopped = settings["patience"] and waited >= settings["patience"]
+    return bool(stopped or state["global_step"] >= settings["updates"])
+
+
 def _save(
     out: Path, model: Any, tokenizer: Any, said: Tags, text: Examples, settings: dict[str, Any]
 ) -> None:
@@ -259,10 +299,9 @@ def train(settings: dict[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "prepared.json", {**facts, "pairs": len(text.train)})
     begin = last_whole(out)
-    if begin and int(begin.name.rpartition("-")[2]) >= settings["updates"]:
+    if begin and _ended(begin, settings):
         # Killed while the model was saved; the trainer would do another update.
-        state_file = str(begin / "trainer_state.json")
-        trainer.state = library().TrainerState.load_from_json(state_file)
+        trainer.state = library().TrainerState.load_from_json(str(begin / _STATE))
         trainer._load_best_model()
     else:
         trainer.train(resume_from_checkpoint=str(begin) if begin else None)

@@ -1,5 +1,6 @@
 """Pretrain a BERT or XLM-R to name words that are hidden (Devlin et al. 2019)."""
 
+import os
 import tempfile
 from math import log
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from pipeline.manifest import note, write_json
 from pipeline.progress import progress
-from train.hub import library, load
+from train.hub import first_gpu, library, load
 
 
 def masked(
@@ -71,6 +72,7 @@ def masked(
                     bits = logs["loss"] / log(2)
                     losses.append({"updates": state.global_step, "bits_a_token": round(bits, 4)})
 
+        os.environ["CUDA_VISIBLE_DEVICES"] = first_gpu()
         arguments = transformers.TrainingArguments(
             output_dir=place,
             max_steps=updates,

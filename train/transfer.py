@@ -120,13 +120,13 @@ def _move(
     known = torch.from_numpy(rows >= 0)
     moved[known] = table[torch.from_numpy(rows[rows >= 0])]
     new = [number for number, row in enumerate(rows) if row < 0]
-    if rest != "nearest":
-        spread = table[_OWN:].float().std()
-        shape = (len(new), table.shape[1])
-        moved[new] = (torch.randn(shape, generator=generator) * spread).to(table.dtype)
-    else:
+    spread = table[_OWN:].float().std()
+    shape = (len(new), table.shape[1])
+    moved[new] = (torch.randn(shape, generator=generator) * spread).to(table.dtype)
+    if rest == "nearest":
         for number, near in zip(new, _nearest([ours[n] for n in new], theirs), strict=True):
-            moved[number] = table[near].mean(0)
+            if near:
+                moved[number] = table[near].mean(0)
     return moved
 
 
@@ -190,14 +190,15 @@ def _mean_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _nearest(words: list[str], known: list[str]) -> list[list[int]]:
-    """Numbers of the most similar entries, by the cosine of their letters' n-grams."""
+    """Numbers of the most similar entries, by the cosine of their letters' n-grams, if any."""
     vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), dtype=np.float32)
     vectors = vectorizer.fit_transform(known[_OWN:])
     found: list[list[int]] = []
     for start in range(0, len(words), 256):
         near = (vectorizer.transform(words[start : start + 256]) @ vectors.T).toarray()
-        best = np.argsort(-near, axis=1, kind="stable")[:, :_NEIGHBOURS] + _OWN
-        found += best.tolist()
+        best = np.argsort(-near, axis=1, kind="stable")[:, :_NEIGHBOURS]
+        found += [[_OWN + at for at in row if shares[at] > 0]
+                  for row, shares in zip(best.tolist(), near, strict=True)]  # fmt: skip
     return found
 
 

@@ -86,6 +86,11 @@ def _share_vocabulary(model: Any, name: str, tokenizer: Any) -> int:
     theirs, ours = own.get_vocab(), tokenizer.get_vocab()
     if theirs == ours:
         return len(ours)
+    if model.config.model_type != "bert" and own.pad_token_id != tokenizer.pad_token_id:
+        raise RecipeError(
+            f"{name} counts places from the number of its own padding, which is another in the "
+            "encoder's tokeniser; take a BERT for the decoder"
+        )
     old = model.get_input_embeddings().weight.detach().clone()
     new = torch.randn(len(tokenizer), old.shape[1]) * model.config.initializer_range
     known = [token for token in ours if token in theirs]

@@ -75,6 +75,12 @@ def fresh(
         if family == "mt5":  # its output layer is its own, where transformers begins with the table
             first = torch.randn_like(model.lm_head.weight) * dimensions**-0.5
             model.lm_head.weight = torch.nn.Parameter(first)
+        if family in ("t5", "mt5", "byt5"):
+            # Their embeddings begin with a deviation of 1, for Adafactor, whose steps grow with the
+            # weights; Adam's steps, which do not, would take long to change them.
+            with torch.no_grad():
+                for weights in model.parameters():
+                    weights *= 0.1 if weights.ndim > 1 else 1
         out.mkdir(parents=True, exist_ok=True)
         tokenizer.save_pretrained(out)
     model.save_pretrained(out)
@@ -134,16 +140,11 @@ def _numbered(path: Path, tokens: list[str]) -> str:
     return str(path)
 
 
-# A T5's embeddings begin with a deviation of 1, for Adafactor, whose steps grow with the weights;
-# Adam's steps, which do not, would take long to change them.
-_SMALL: dict[str, Any] = {"initializer_factor": 0.1}
-
-
 def _t5(place: Path, text: list[Path], size: int, sizes: dict[str, Any], _: Any) -> tuple[Any, Any]:
     transformers = library()
     first = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     tokenizer = transformers.T5Tokenizer([*first, *_learn(place, text, size)[1]])
-    return tokenizer, transformers.T5Config(vocab_size=len(tokenizer), **_SMALL, **sizes)
+    return tokenizer, transformers.T5Config(vocab_size=len(tokenizer), **sizes)
 
 
 def _mt5(
@@ -151,7 +152,7 @@ def _mt5(
 ) -> tuple[Any, Any]:
     transformers = library()
     tokenizer, _config = _t5(place, text, size, sizes, _)
-    gated = {"feed_forward_proj": "gated-gelu"} | _SMALL
+    gated = {"feed_forward_proj": "gated-gelu"}
     return tokenizer, transformers.MT5Config(vocab_size=len(tokenizer), **gated, **sizes)
 
 
@@ -159,7 +160,7 @@ def _byt5(
     place: Path, text: list[Path], size: int, sizes: dict[str, Any], _: Any
 ) -> tuple[Any, Any]:
     transformers = library()
-    gated = {"feed_forward_proj": "gated-gelu"} | _SMALL
+    gated = {"feed_forward_proj": "gated-gelu"}
     return transformers.ByT5Tokenizer(), transformers.T5Config(vocab_size=384, **gated, **sizes)
 
 

@@ -668,7 +668,8 @@ def test_fine_tuning_lowers_the_loss_of_dev(
         begin = tokenizer.convert_tokens_to_ids(said["target_token"])
         assert made[:, 1].tolist() == [begin] * len(text.dev)
     first_look, last_look = read_curves(capsys.readouterr().out.split("\n")).valid.values()
-    assert last_look["valid_loss"] < first_look["valid_loss"] - 0.1
+    least = 0.01 if "lora" in more else 0.1
+    assert last_look["valid_loss"] < first_look["valid_loss"] - least
     # What was saved is what was looked at, and better.
     best = max(first_look, last_look, key=lambda record: record["valid_chrf"])
     assert loss == pytest.approx(best["valid_loss"], abs=1e-3)

@@ -206,8 +206,10 @@ class Bundle:
         """Yield (line number, hypotheses) for each segment, in order."""
         asked = self.codec.encode([self.search.prefix], self.description.target_language)[0]
         # Only the first part of a line that was split begins with what was asked for.
-        firsts = set({number: i for i, (number, _) in reversed([*enumerate(segments)])}.values())
-        begins = [bool(asked) and i in firsts for i in range(len(segments))]
+        begins = [
+            bool(asked) and (i == 0 or segments[i - 1][0] != number)
+            for i, (number, _) in enumerate(segments)
+        ]
         order = sorted(range(len(segments)), key=lambda i: (begins[i], len(segments[i][1])))
         tag = self.search.tag or self.description.tag
         begin = [tag] if tag else []

@@ -106,6 +106,8 @@ def finetune(
         for half in (out / huggingface_main.CHECKPOINTS).glob("checkpoint-*"):
             if not (half / huggingface_main.WHOLE).exists():
                 shutil.rmtree(half)
+        if last := huggingface_main.last_whole(out):
+            huggingface_main.mend(last)
         _run(out, settings, processes, cpu_threads)
         if (done := unfinished(out)) is not None:
             print(f"stopped when told to, after {done:,} updates; run it again to go on")

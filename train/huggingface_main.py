@@ -254,23 +254,28 @@ def _print(kind: str, record: dict[str, Any]) -> None:
     print(f"{time.strftime('%F %T')} | INFO | {kind} | {json.dumps(numbers)}", flush=True)
 
 
-def _ended(checkpoint: Path, settings: dict[str, Any]) -> bool:
-    """Whether a training had made its last update when it left this checkpoint.
+def mend(checkpoint: Path) -> None:
+    """Correct the way to the best checkpoint, which is another if the experiment was moved.
 
-    Corrects the way to the best checkpoint, which is another if the experiment was moved, and
-    without which the trainer would keep the model it began with. Raises RecipeError.
+    Without it the trainer would keep the model it began with. Raises RecipeError if there is none.
     """
     state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-    if state["best_model_checkpoint"]:
-        best = checkpoint.with_name(Path(state["best_model_checkpoint"]).name)
-        if not (best / WHOLE).exists():
-            raise RecipeError(
-                f"{best}, the best checkpoint so far, is not there; delete {checkpoint.parent} "
-                "to train anew"
-            )
-        write_json(checkpoint / _STATE, {**state, "best_model_checkpoint": str(best)})
-    patience = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
-    waited = patience.get("attributes", {}).get("early_stopping_patience_counter", 0)
+    if not state["best_model_checkpoint"]:
+        return
+    best = checkpoint.with_name(Path(state["best_model_checkpoint"]).name)
+    if not (best / WHOLE).exists():
+        raise RecipeError(
+            f"{best}, the best checkpoint so far, is not there; delete {checkpoint.parent} to "
+            "train anew"
+        )
+    write_json(checkpoint / _STATE, {**state, "best_model_checkpoint": str(best)})
+
+
+def _ended(checkpoint: Path, settings: dict[str, Any]) -> bool:
+    """Whether a training had made its last update when it left this checkpoint."""
+    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    stopping_early = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    waited = stopping_early.get("attributes", {}).get("early_stopping_patience_counter", 0)
     stopped = settings["patience"] and waited >= settings["patience"]
     return bool(stopped or state["global_step"] >= settings["updates"])
 

@@ -618,7 +618,7 @@ def test_what_is_known_by_heart_is_translated_without_a_fault(
     [
         ("m2m_100", {"trim": True}),
         ("nllb", {"new_language": "gl_x", "trim": True}),
-        ("mt5", {"lora": 4, "learning_rate": 0.05}),  # so small a part of so small weights
+        ("mt5", {"lora": 4}),
         ("encoder-decoder", {}),
     ],
 )
@@ -649,8 +649,9 @@ def test_fine_tuning_lowers_the_loss_of_dev(
             out,
             updates=40,
             evaluate_every=20,
+            learning_rate=5e-3,
             batch_size=20,
-            **{"learning_rate": 5e-3, **more},
+            **more,
         )
     )
     net, tokenizer = load(str(out / "model"))
@@ -668,8 +669,7 @@ def test_fine_tuning_lowers_the_loss_of_dev(
         begin = tokenizer.convert_tokens_to_ids(said["target_token"])
         assert made[:, 1].tolist() == [begin] * len(text.dev)
     first_look, last_look = read_curves(capsys.readouterr().out.split("\n")).valid.values()
-    least = 0.01 if "lora" in more else 0.1
-    assert last_look["valid_loss"] < first_look["valid_loss"] - least
+    assert last_look["valid_loss"] < first_look["valid_loss"] - 0.1
     # What was saved is what was looked at, and better.
     best = max(first_look, last_look, key=lambda record: record["valid_chrf"])
     assert loss == pytest.approx(best["valid_loss"], abs=1e-3)

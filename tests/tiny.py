@@ -34,10 +34,6 @@ def save(family: str, directory: Path, updates: int) -> Path:
         first = directory / "both"
     torch.manual_seed(1)
     model, tokeniser = load(str(first))
-    if family in ("t5", "mt5", "byt5"):  # as published ones begin, that outputs may differ
-        with torch.no_grad():
-            for weights in model.parameters():
-                weights *= 10 if weights.ndim > 1 else 1
     if family == "t5_v1_1":
         derived = ("dense_act_fn", "is_gated_act", "scale_decoder_outputs")
         settings = {name: value for name, value in model.config.to_dict().items()

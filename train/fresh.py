@@ -75,12 +75,6 @@ def fresh(
         if family == "mt5":  # its output layer is its own, where transformers begins with the table
             first = torch.randn_like(model.lm_head.weight) * dimensions**-0.5
             model.lm_head.weight = torch.nn.Parameter(first)
-        if family in ("t5", "mt5", "byt5"):
-            # Their embeddings begin with a deviation of 1, for Adafactor, whose steps grow with the
-            # weights; Adam's steps, which do not, would take long to change them.
-            with torch.no_grad():
-                for weights in model.parameters():
-                    weights *= 0.1 if weights.ndim > 1 else 1
         out.mkdir(parents=True, exist_ok=True)
         tokenizer.save_pretrained(out)
     model.save_pretrained(out)

@@ -21,13 +21,16 @@ setting dimensions=128 "its dimensions"
 setting pretrain_updates=1500 "updates of its pretraining"
 setting updates=600 "updates of each row"
 setting lora=0 "rank of one row more, with low-rank updates alone (Hu et al. 2022); 0: no such row"
-setting train_config= "options of train.huggingface (default: conf/small.yaml, of the hub conf/hub.yaml)"
+setting train_config= "options of train.huggingface (default: conf/small.yaml or t5.yaml, of the hub conf/hub.yaml)"
 setting threads= "cores for each training (default: all)"
 setting seeds=1,2 "seeds of each row"
 start "$@"
 
 made='' config=hub
-case $model in t5 | marian | m2m_100 | bert) made=yes config=small ;; esac
+case $model in
+    t5) made=yes config=t5 ;;
+    marian | m2m_100 | bert) made=yes config=small ;;
+esac
 : "${train_config:=$recipe/conf/$config.yaml}"
 
 # text NAME TARGET WHERE OPTION ...: fetched and cleaned.

@@ -20,7 +20,7 @@ from pipeline.progress import progress
 from preprocess.bitext import languages, write_languages
 from preprocess.clean import decide, decide_in_corpus, held_out_lines, usual_ratio
 from preprocess.features import Side
-from preprocess.filters import Pairs, identifiable, read_filters
+from preprocess.filters import Pairs, and_language, read_filters
 from preprocess.monolingual import ALWAYS
 from preprocess.normalise import Normaliser, read_steps
 
@@ -29,7 +29,6 @@ DEFAULT_FILTERS: list[dict[str, dict[str, Any] | None]] = [
     {"repetition": {"max": 3}},
     {"length_ratio": {"max": 2.5}},
 ]
-_LEAST_PROBABLE = 0.001
 NUMBERS, SAMPLE = "train.numbers", "sample.txt"
 _BLOCK_LINES, _SAMPLE_PAIRS = 2000, 20
 # Words of a text that its quality is judged by, from its beginning.
@@ -81,12 +80,8 @@ def synthetic(
     if (rank == "round-trip") != (forward is not None) or (forward and keep == 1):
         raise RecipeError("--rank round-trip, --forward and --keep below 1 go together")
     if filters is None:
-        filters = DEFAULT_FILTERS
-        side, translated = ("source", src) if language == tgt else ("target", tgt)
-        if identifiable(translated):
-            filters = [*filters, {"language": {"min": _LEAST_PROBABLE, "side": side}}]
-        else:
-            print(f"py3langid does not know {translated}: languages are not checked")
+        translated = ("source", src) if language == tgt else ("target", tgt)
+        filters = and_language(DEFAULT_FILTERS, translated[1], translated[0])
     chosen = read_filters([*ALWAYS, *filters])
     if any(one.name == "external" for one in chosen):
         raise RecipeError("the filter external is for preprocess.clean")

@@ -143,19 +143,16 @@ def language(pairs: Pairs, side: str = "both") -> Scores:
     `side` is source, target, or both. Unsure of short lines and of close relatives: look at what
     a threshold drops.
     """
-    names = ("source", "target") if side == "both" else (side,)
-    scores = []
-    for name in names:
-        if name not in ("source", "target"):
-            raise RecipeError(f"filter language: side is source, target or both, not {side}")
-        code = pairs.source_language if name == "source" else pairs.target_language
+    both = list(zip(pairs.sides, _languages(pairs), strict=True))
+    chosen = {"source": both[:1], "target": both[1:], "both": both}.get(side)
+    if chosen is None:
+        raise RecipeError(f"filter language: side is source, target or both, not {side}")
+    for _, code in chosen:
         if not identifiable(code):
             raise RecipeError(
                 f"filter language: py3langid does not know {find(code).name}; take the filter out"
             )
-        text = pairs.source if name == "source" else pairs.target
-        scores.append(_probabilities(text.lines, find(code).moses))
-    return _both(scores)
+    return _both([_probabilities(text.lines, find(code).moses) for text, code in chosen])
 
 
 def _probabilities(lines: Sequence[str], code: str) -> list[float]:
@@ -179,6 +176,16 @@ def identifier(line: str) -> dict[str, float]:
 def identifiable(code: str) -> bool:
     """Whether py3langid knows a language."""
     return find(code).moses in _langid().nb_classes
+
+
+def and_language(
+    filters: list[dict[str, dict[str, Any] | None]], code: str, side: str
+) -> list[dict[str, dict[str, Any] | None]]:
+    """These filters, and that a side is not plainly in another language, where that can be told."""
+    if identifiable(code):
+        return [*filters, {"language": {"min": 0.001, "side": side}}]
+    print(f"py3langid does not know {code}: languages are not checked")
+    return filters
 
 
 def _languages(pairs: Pairs) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from pipeline.parallel import in_blocks, parallel_map
 from pipeline.progress import progress
 from preprocess.bitext import refuse_mixed
 from preprocess.clean import decide, decide_in_corpus, held_out_lines
-from preprocess.filters import Pairs, identifiable, read_filters
+from preprocess.filters import Pairs, and_language, read_filters
 from preprocess.normalise import Normaliser, read_steps
 from preprocess.sources import Fetcher
 
@@ -99,11 +99,8 @@ def monolingual(
         raise RecipeError(f"{bitext} holds {' and '.join(steps)}, not {language}")
     form = Normaliser(steps[language])
     if filters is None:
-        filters = DEFAULT_FILTERS
-        if identifiable(language):  # each side of a pair is the line: one of them is enough
-            filters = [*filters, {"language": {"min": 0.001, "side": "source"}}]
-        else:
-            print(f"py3langid does not know {language}: languages are not checked")
+        # Each side of a pair is the line: one of them is enough.
+        filters = and_language(DEFAULT_FILTERS, language, "source")
     chosen = read_filters([*ALWAYS, *filters])
     if any(one.name == "external" for one in chosen):
         raise RecipeError("the filter external is for pairs; monolingual text has no use of it")

@@ -12,6 +12,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 
+all_methods="bitext beam greedy sampling top-k noised tagged copied forward iterative"
 setting src=en "source language"
 setting tgt=de "target language"
 setting data=https://raw.githubusercontent.com/multi30k/dataset/master/data "where Multi30k is: an address, or a folder with task1/ and task2/"
@@ -21,7 +22,7 @@ setting test=multi30k "test set (empty: split off train)"
 setting mono=multi30k "monolingual text, {lang} in it for the language (from an address, the first of Multi30k's five captions); rest: the pairs not used"
 setting pairs=10000 "number of real pairs to use"
 setting lines=30000 "number of monolingual lines to use"
-setting methods="bitext beam greedy sampling top-k noised tagged copied forward iterative" "what to compare"
+setting methods="$all_methods" "what to compare"
 setting upsample=1 "how often the real pairs are put in"
 setting rounds=2 "rounds of iterative back-translation"
 setting gain=0.3 "iterative ends when a round gives less chrF on dev"
@@ -33,20 +34,19 @@ setting shards=2 "parts in which the monolingual text is translated"
 setting seeds=1,2 "seeds of each training"
 start "$@"
 
-[[ $data == https:* ]] || data=file:$data
+raw=raw/ captions=1
+if [[ $data != https:* ]]; then
+    [[ -d $data/task1/raw ]] || raw=''
+    data=file:$data captions='[1-5]'
+fi
 for set in train=train dev=val test=test_2016_flickr; do
     name=${set%%=*}
-    [[ ${!name} != multi30k ]] || printf -v "$name" %s "$data/task1/raw/${set#*=}.{lang}.gz"
-    [[ $data == https:* || -d ${data#file:}/task1/raw ]] ||
-        printf -v "$name" %s "${!name/task1\/raw/task1}"
+    [[ ${!name} != multi30k ]] || printf -v "$name" %s "$data/task1/$raw${set#*=}.{lang}.gz"
 done
-raw=$([[ ! -d ${data#file:}/task2/raw ]] || echo raw/)
-[[ $mono != multi30k || $data == https:* ]] || mono="$data/task2/${raw}train.[1-5].{lang}.gz"
-[[ $mono != multi30k ]] || mono="$data/task2/raw/train.1.{lang}.gz"
+[[ $mono != multi30k ]] || mono="$data/task2/${raw}train.$captions.{lang}.gz"
 [[ $mono != rest ]] || mono="file:$exp/bitext/rest/{lang}"
 first=${seeds%%,*}
 
-all_methods="bitext beam greedy sampling top-k noised tagged copied forward iterative"
 for method in $methods; do
     [[ " $all_methods " == *" $method "* ]] || _fail "method '$method': there are $all_methods"
 done

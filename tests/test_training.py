@@ -79,12 +79,12 @@ def test_told_to_stop_it_saves_and_goes_on_to_the_same_end(
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    wait_for_update(out, 10, process)
+    wait_for_update(out, 20, process)  # in the second epoch
     process.send_signal(number)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == (130 if number == signal.SIGINT else 0), output
     updates = json.loads((out / "unfinished.json").read_text())["updates"]
-    assert 10 <= updates < 60 and not (out / "checkpoint.pt").exists()
+    assert 20 <= updates < 60 and not (out / "checkpoint.pt").exists()
     if number != signal.SIGINT:
         assert f"stopped when told to, after {updates} updates; run it again to go on" in output
     subprocess.run(command(finished, out), check=True, capture_output=True)
@@ -131,19 +131,21 @@ def test_killed_at_random_moments_it_ends_the_same(
     """As many trainings as it takes for the kills that were asked for."""
     dice, wanted, kills = random.Random(1), int(os.environ.get("KILLS", "2")), 0
     while kills < wanted:
-        out = tmp_path / f"train-{kills}"
-        killed = True
-        while killed and kills < wanted:
+        out, reached = tmp_path / f"train-{kills}", 0
+        while reached < 60 and kills < wanted:
             process = subprocess.Popen(
-                command(finished, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                command(finished, out),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                text=True,
             )
-            try:
-                process.wait(dice.uniform(4, 9))
-                killed = False
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                kills += 1
+            # In any of its five epochs, or after the last update.
+            reached = dice.randrange(reached, 60, 10) + 10
+            wait_for_update(out, reached, process)
+            time.sleep(dice.uniform(0, 0.3))
+            process.kill()
+            process.wait()
+            kills += 1
         subprocess.run(command(finished, out), check=True, capture_output=True)
         assert same(out, whole)
         curves = [read_curves(read_lines(path / "fairseq.log")) for path in (out, whole)]

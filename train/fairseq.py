@@ -185,7 +185,7 @@ def train(
             shutil.copyfile(data / f"dict.{language}.txt", out / f"dict.{side}.txt")
         if (data / f"train{PAIRS}").exists():
             write_json(out / multilingual.PAIRS_OF, multilingual.directions(data))
-        if not (out / TRAINED).exists():  # else it was killed after the last update
+        if not ((out / TRAINED).exists() or _ended(out, command_line)):
             _run(data, out, command_line, settings, processes, cpu_threads)
         if (updates := unfinished(out)) is not None:
             print(f"stopped when told to, after {updates:,} updates; run it again to go on")
@@ -290,6 +290,12 @@ def _run(
             f"fairseq-train ended with exit code {code}; "
             f"see {out / LOG}, which ends with:\n" + "\n".join(tail[-5:])
         )
+
+
+def _ended(out: Path, command_line: list[str]) -> bool:
+    """Whether it was killed after its last update, and fairseq would make one more."""
+    maximum, last = _maximum(command_line), out / LAST
+    return maximum is not None and last.exists() and updates_of(last) >= maximum
 
 
 def _maximum(command_line: list[str]) -> int | None:

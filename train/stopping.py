@@ -1,12 +1,13 @@
 """Stops fairseq-train between two updates, with a checkpoint, when it is told to.
 
 A scheduler that wants the machine back sends SIGTERM or SIGUSR1; so does Ctrl-C, through
-`train.fairseq`. Also keeps what fairseq forgets when it resumes: how long it has been waiting for
-a better dev loss.
+`train.fairseq`. Also keeps what fairseq forgets when it resumes: which sentences were together in a
+batch, and how long it has been waiting for a better dev loss.
 """
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ def asked() -> bool:
 def install(out: Path) -> None:
     """Look for a signal after each update, and write `out`/unfinished.json if one ends it."""
     from fairseq import checkpoint_utils
+    from fairseq.tasks.fairseq_task import FairseqTask
     from fairseq_cli import train as cli
 
+    FairseqTask.get_batch_iterator = _same_batches(FairseqTask.get_batch_iterator)
     original, resumed = cli.validate_and_save, [False]
 
     def validate_and_save(
@@ -66,6 +69,21 @@ def install(out: Path) -> None:
         return losses, stop
 
     cli.validate_and_save = validate_and_save
+
+
+def _same_batches(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Put sentences into the batches of epoch 1, whichever epoch a training is resumed in.
+
+    fairseq makes the batches once, with sentences of one length in an order that it draws from the
+    number of the epoch at hand: after an interruption it would go on with others.
+    """
+
+    def get_batch_iterator(self: Any, dataset: Any, **given: Any) -> Any:
+        if not (given.get("disable_iterator_cache") or given.get("update_epoch_batch_itr")):
+            given["epoch"] = 1
+        return original(self, dataset, **given)
+
+    return get_batch_iterator
 
 
 def _remember_patience(log: Path, options: Any, updates: int, cli: Any) -> None:

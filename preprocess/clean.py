@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
+from pipeline.languages import find
 from pipeline.lines import read_bitext_blocks, read_lines, write_bitext
 from pipeline.manifest import note
 from pipeline.parallel import parallel_map
@@ -65,9 +66,13 @@ def decide_in_corpus(
 
 
 def held_out_lines(bitext: Path, language: str, form: Normaliser) -> frozenset[str]:
-    """The lines of all sets but train, in their form and squashed, for the filter held_out."""
-    sets = (name for name in all_sets(bitext) if name != "train")
-    files = (bitext / f"{name}.{language}" for name in sets)
+    """The lines of all sets but train, in their form and squashed, for the filter held_out.
+
+    None where the bitext has no such language; `spa` is `es`.
+    """
+    sets = [name for name in all_sets(bitext) if name != "train"]
+    codes = [code for code in languages(bitext) if find(code).iso3 == find(language).iso3]
+    files = (bitext / f"{name}.{code}" for code in codes for name in sets)
     return frozenset(squash([form(line) for file in files for line in read_lines(file)]))
 
 
@@ -113,13 +118,12 @@ def clean(
         [{"empty": {"max": 0}}, *(DEFAULT_FILTERS if filters is None else filters)]
     )
     shape = [Normaliser(steps[language]) for language in (src, tgt)]
+    for other in hold_out or []:
+        if not any(find(a).iso3 == find(b).iso3 for a in languages(other) for b in (src, tgt)):
+            print(f"{other} has neither {src} nor {tgt}: nothing to hold out")
     held = [
         frozenset[str]().union(
-            *(
-                held_out_lines(one, code, form)
-                for one in (bitext, *(hold_out or []))
-                if code in languages(one)
-            )
+            *(held_out_lines(one, code, form) for one in (bitext, *(hold_out or [])))
         )
         for code, form in zip((src, tgt), shape, strict=True)
     ]

@@ -86,7 +86,7 @@ def mix(
     often = times(sizes, temperature)
     _, first, second = directions[0]
     write_languages(out, first, second)
-    write_steps(out, dict.fromkeys((first, second), used[0]))
+    write_steps(out, dict.fromkeys(steps, used[0]))
     tested: dict[str, set[str]] = {first: set(), second: set()}
     for name in SETS[1:]:
         count = 0

@@ -46,13 +46,20 @@ def off_target(
     for code in {*among, target_language}:
         if not identifiable(code):
             raise RecipeError(f"py3langid does not know {find(code).name}; leave it out")
+    if len({find(code).moses for code in among}) < len(among):
+        raise RecipeError(f"among {among} names a language twice")
     if target_language not in among or len(among) < 2:
         raise RecipeError(f"among {among} should be {target_language} and another language")
+    wanted = sum(1 for _ in read_lines(references))
     if "references" in systems:
         raise RecipeError("a system cannot be called references; give it another name")
     result = {}
     for name, path in {**systems, "references": references}.items():
         lines = list(read_lines(path))
+        if len(lines) != wanted:
+            raise RecipeError(
+                f"{path} has {len(lines):,} lines, but {references} {wanted:,}; translate it again"
+            )
         blank = sum(not line.strip() for line in lines)
         found = Counter(told for line in lines if (told := likeliest(line, among)))
         off = 100 * (1 - found[target_language] / found.total()) if found else None

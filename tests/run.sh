@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The test command: makes the environment if needed, then runs linters, fast tests and slow tests,
-# the slow ones two files at a time.
+# the slow ones two files at a time, with a core each.
 # Arguments go to pytest instead: tests/run.sh tests/test_lines.py -k crlf
 
 set -euo pipefail
@@ -16,4 +16,4 @@ fi
 "$python" -m ruff format --check .
 "$python" -m mypy
 "$python" -m pytest -m "not slow"
-"$python" -m pytest -m slow --numprocesses 2 --dist loadfile
+OMP_NUM_THREADS=1 "$python" -m pytest -m slow --numprocesses 2 --dist loadfile

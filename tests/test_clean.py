@@ -134,15 +134,21 @@ def test_further_test_sets_are_held_out_and_kept(tmp_path: Path) -> None:  # B2
     assert (tmp_path / "out" / "test2017.es").read_text() == "dos  gatos!\n"
 
 
-def test_what_a_child_is_tested_with_its_parent_does_not_see(tmp_path: Path) -> None:  # B2
+@pytest.mark.parametrize("code", ["es", "spa"])
+def test_what_a_child_is_tested_with_its_parent_does_not_see(tmp_path: Path, code: str) -> None:
+    """B2, also where a bitext calls its language by another code."""
     pairs = [("uno", "u"), ("Dos gatos", "dos gats"), ("tres", "outra")]
     make_bitext(tmp_path / "in", train=pairs, test=[("a", "b")])
     child = tmp_path / "child"
     child.mkdir()
-    write_languages(child, "es", "gl")
-    for name, line in {"dev.es": "dos gatos!", "dev.gl": "outra", "train.es": "uno"}.items():
+    write_languages(child, code, "gl")
+    for name, line in {
+        f"dev.{code}": "dos gatos!",
+        "dev.gl": "outra",
+        f"train.{code}": "uno",
+    }.items():
         (child / name).write_text(f"{line}\n")
-    for name in ("train.gl", "test.es", "test.gl"):
+    for name in ("train.gl", f"test.{code}", "test.gl"):
         (child / name).write_text("x\n")
     clean(tmp_path / "in", tmp_path / "out", hold_out=[child])
     # By the language that both have, and by dev and test alone.

@@ -19,7 +19,7 @@ from pipeline.lines import read_lines, write_bitext, write_lines
 from preprocess.binarise import binarise, read_dictionary
 from preprocess.bitext import SETS, write_languages
 from preprocess.mix import mix
-from preprocess.normalise import write_steps
+from preprocess.normalise import read_steps, write_steps
 from preprocess.subset import subset
 from preprocess.subword import subword
 from score.off_target import likeliest, off_target
@@ -81,7 +81,13 @@ def test_small_pairs_are_taken_more_often(tmp_path: Path) -> None:
     leaking = bitext(tmp_path / "leak", "es", "ca", 300)  # the same sentences as es-gl
     with pytest.raises(RecipeError, match=r"its train holds a line of dev or test .*--hold-out"):
         mix([str(one), str(leaking)], tmp_path / "again")
-    write_steps(other, {"es": ["nfc"], "ca": ["nfc", "width"]})
+    for where, codes in ((one, ("es", "gl")), (other, ("es", "ca"))):
+        write_steps(where, {code: ["nfc", "quotes"] for code in codes})
+    mix([str(one), str(other)], tmp_path / "quotes", both=True)
+    assert read_steps(tmp_path / "quotes") == {
+        code: ["nfc", "quotes"] for code in ("es", "gl", "ca")
+    }
+    write_steps(other, {"es": ["nfc", "quotes"], "ca": ["nfc", "width"]})
     with pytest.raises(RecipeError, match="normalised alike in all languages"):
         mix([str(one), str(other)], tmp_path / "again")
     (other / "tokenise.json").write_text("{}")
@@ -178,7 +184,9 @@ def test_each_sentence_goes_through_its_own_parts(mixed: Path, tmp_path: Path) -
     """
     from fairseq import options, tasks
 
-    install(str(mixed / "binary"), "encoder", adversarial=0.5, updates=10)
+    with pytest.raises(SystemExit, match="not for arch transformer_align, but for transformer,"):
+        install(str(mixed / "binary"), "encoder", 0.5, updates=10, arch="transformer_align")
+    install(str(mixed / "binary"), "encoder", 0.5, updates=10, arch="transformer")
     given = {**OPTIONS, "dropout": 0.0, "total-num-update": 20}
     parsed = options.parse_args_and_arch(
         options.get_training_parser(), arguments(mixed / "binary", tmp_path, given, {})
@@ -300,5 +308,10 @@ def test_lines_that_tell_no_language_count_neither_way(tmp_path: Path) -> None:
     off_target({"one": tmp_path / "out"}, tmp_path / "ref", "de", ["en", "de"], tmp_path / "found")
     blank = json.loads((tmp_path / "found" / "off-target.json").read_text())["one"]
     assert blank["off_target"] is None and blank["blank"] == 3
+    with pytest.raises(RecipeError, match="names a language twice"):
+        off_target({"one": tmp_path / "out"}, tmp_path / "ref", "de", ["de", "deu", "en"], tmp_path)
+    (tmp_path / "out").write_text("\n\n")
+    with pytest.raises(RecipeError, match=r"out has 2 lines, but .*ref 3"):
+        off_target({"one": tmp_path / "out"}, tmp_path / "ref", "de", ["en", "de"], tmp_path)
     with pytest.raises(RecipeError, match="cannot be called references"):
         off_target({"references": tmp_path / "out"}, tmp_path / "ref", "de", ["en", "de"], tmp_path)

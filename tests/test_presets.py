@@ -113,6 +113,28 @@ def test_a_parent_with_another_dictionary(data: Path, tmp_path: Path) -> None:
         check_parent(data, options)
 
 
+def test_a_parent_of_several_pairs_is_taken_apart_first(data: Path, tmp_path: Path) -> None:
+    import torch
+
+    words = len((data / "dict.es.txt").read_text().split("\n")) - 1 + 4
+    table = torch.zeros(words, 2)
+    torch.save(
+        {"model": {"encoder.embed_tokens.weight": table, "decoder.embed_tokens.weight": table,
+                   "more_decoders.0.embed_tokens.weight": table}},
+        tmp_path / "checkpoint.pt",
+    )  # fmt: skip
+    options = {"finetune-from-model": str(tmp_path / "checkpoint.pt")}
+    with pytest.raises(RecipeError, match=r"parts for several pairs .* train\.transfer"):
+        check_parent(data, options)
+    check_parent(data, options, plain=False)
+
+
+def test_a_colon_ends_a_path_for_fairseq(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "a:b").symlink_to(data)
+    with pytest.raises(RecipeError, match="colon"):
+        check_data(tmp_path / "a:b")
+
+
 def test_a_parent_s_epochs_and_score_are_not_taken_over() -> None:
     """F5: with restore-file, training may be done in 0.0 s and its best never be written."""
     with pytest.raises(RecipeError, match="use finetune-from-model"):

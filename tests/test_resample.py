@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset
 from test_preprocess import make_bitext
 
 from pipeline.errors import RecipeError
+from pipeline.lines import read_lines, write_lines
 from preprocess.binarise import binarise
 from preprocess.codec import Codec
 from preprocess.subword import subword
@@ -85,6 +87,42 @@ def test_a_model_that_the_data_was_not_made_with_is_refused(cut: Path, tmp_path:
                 subwords=directory,
                 sampling=0.1,
             )
+
+
+def test_text_that_the_data_was_not_made_from_is_refused(cut: Path, tmp_path: Path) -> None:
+    """With the same dictionary: another number of lines would be trained on, without a word."""
+    make_bitext(tmp_path / "in", train=PAIRS[:50])
+    subword(tmp_path / "in", tmp_path / "other", model=cut / "subword")
+    for directory, sampling, message in (
+        (tmp_path / "other", 0.1, "was not made from"),
+        (cut / "subword", -0.1, "above 0 and at most 1, not -0.1"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            train(cut / "binary", tmp_path / "out", {}, subwords=directory, sampling=sampling)
+
+
+def test_blanks_stay_where_the_text_is_cut_anew(cut: Path, tmp_path: Path) -> None:
+    """What stands for a word that noise took away is no text, at the beginning or within."""
+    shutil.copytree(cut / "subword", tmp_path / "subword")
+    settings = tmp_path / "subword" / "subword.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "symbols": ["<BLANK>"]}))
+    with open(tmp_path / "subword" / "dict.txt", "a") as file:
+        file.write("<BLANK> 1\n")
+    pieces = [line.split(" ") for line in read_lines(cut / "subword" / "train.es")]
+    # The last word begins where no subword continues the one before.
+    codec = Codec(cut / "subword")
+    end = [codec.cut([codec.decode(line).rpartition(" ")[2]], "es")[0] for line in pieces]
+    start = [codec.cut([codec.decode(line).rpartition(" ")[0]], "es")[0] for line in pieces]
+    blanked = [["<BLANK>", *a, "<BLANK>", "<BLANK>", *b] for a, b in zip(start, end, strict=True)]
+    write_lines(tmp_path / "subword" / "train.es", (" ".join(line) for line in blanked))
+    write_epoch(tmp_path / "subword", tmp_path / "out", 0.3, seed=1, epoch=1)
+    found = sentences(tmp_path / "out", tmp_path / "subword" / "dict.txt")
+    for line, plain in zip(found, pieces, strict=True):
+        assert "<unk>" not in line and line[0] == "<BLANK>" and line.count("<BLANK>") == 3
+        middle = line.index("<BLANK>", 1)
+        assert line[middle + 1] == "<BLANK>"
+        words = [codec.decode(part) for part in (line[1:middle], line[middle + 2 :])]
+        assert " ".join(words) == codec.decode(plain)
 
 
 OPTIONS = {"arch": "transformer", "encoder-layers": 1, "decoder-layers": 1,

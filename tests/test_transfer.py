@@ -81,6 +81,26 @@ def test_rows_follow_their_strings(parent: Path, tmp_path: Path) -> None:
                            table)  # fmt: skip
 
 
+def test_one_direction_of_a_parent_of_several(parent: Path, tmp_path: Path) -> None:
+    """Of two decoders, that of the second target, in the place of the first."""
+    state = torch.load(parent, weights_only=False)
+    state["model"] |= {
+        "decoder.layers.0.fc1.weight": torch.full((2, 2), 1.0),
+        "more_decoders.0.layers.0.fc1.weight": torch.full((2, 2), 2.0),
+        "discriminator.0.weight": torch.zeros(2, 2),
+    }
+    torch.save(state, parent)
+    data = child(tmp_path / "data", PARENT, PARENT)
+    with pytest.raises(RecipeError, match="of one pair of languages"):
+        transfer(parent, data, tmp_path / "none", direction="es-ca")
+    parent.with_name("pairs.json").write_text('["es-pt", "es-ca"]')
+    for direction, value in ((None, 1.0), ("es-ca", 2.0)):
+        transfer(parent, data, tmp_path / "out", direction=direction)
+        model = load(tmp_path / "out" / "checkpoint.pt")["model"]
+        assert not [name for name in model if name.startswith(("more", "disc"))]
+        assert model["decoder.layers.0.fc1.weight"].unique().tolist() == [value]
+
+
 def test_new_ones_from_those_with_the_same_letters(parent: Path, tmp_path: Path) -> None:
     for side in ("encoder", "decoder"):
         dictionary(parent.parent / f"dict.{side}.txt", ["▁ab", "▁abd", "b▁", "xyz", "qq"])
@@ -230,6 +250,11 @@ def test_a_child_learns_from_where_its_parent_was(finished: Recipe, tmp_path: Pa
     }
     assert losses["child"]["valid_loss"] < losses["scratch"]["valid_loss"] - 0.1
     before = load(first)["model"]
+    # The embeddings are shared: a name of the other side is one of theirs, too.
+    train(data, tmp_path / "decoder", {**OPTIONS, "max-update": 10, "finetune-from-model":
+          str(first)}, average_last=1, freeze=["decoder.embed_tokens"])  # fmt: skip
+    after = load(tmp_path / "decoder" / "checkpoint.pt")["model"]
+    assert torch.equal(before["encoder.embed_tokens.weight"], after["encoder.embed_tokens.weight"])
     for name, still in (("child", False), ("frozen", True)):
         after = load(tmp_path / name / "checkpoint.pt")["model"]
         for key, kept in (("encoder.embed_tokens.weight", still),

@@ -10,6 +10,7 @@ from pipeline.errors import RecipeError
 from preprocess.binarise import read_dictionary
 from preprocess.bitext import languages
 from train.checkpoints import load
+from train.multilingual import PARTS
 
 _TYPES = {8: np.uint16, 4: np.int32}
 
@@ -35,6 +36,8 @@ def number_of_pairs(data: Path) -> int:
 
 def check_data(data: Path) -> None:
     """Raise RecipeError unless both sides are as long, and all numbers are in the dictionary."""
+    if ":" in str(data):
+        raise RecipeError(f"{data}: fairseq takes a colon for the end of a path; rename it")
     src, tgt = languages(data)
     for language in (src, tgt):
         words = len(read_dictionary(data / f"dict.{language}.txt"))
@@ -59,11 +62,12 @@ def check_data(data: Path) -> None:
             )
 
 
-def check_parent(data: Path, options: dict[str, Any]) -> None:
+def check_parent(data: Path, options: dict[str, Any], plain: bool = True) -> None:
     """Raise RecipeError if training is to start from a checkpoint with another dictionary.
 
     Of equal size but in another order, it would load without a word, and every subword would be
-    another. train.fairseq therefore leaves the dictionaries beside its checkpoints.
+    another. train.fairseq therefore leaves the dictionaries beside its checkpoints. A `plain` model
+    has no parts for one language of several.
     """
     given = {name.replace("_", "-"): value for name, value in options.items()}
     if given.get("restore-file"):
@@ -74,6 +78,11 @@ def check_parent(data: Path, options: dict[str, Any]) -> None:
     if not (parent := given.get("finetune-from-model")):
         return
     model = load(Path(parent))["model"]
+    if plain and any(name.startswith(PARTS) for name in model):
+        raise RecipeError(
+            f"{parent} has parts for several pairs of languages; take one pair out of it with "
+            "train.transfer"
+        )
     for language, side in zip(languages(data), ("encoder", "decoder"), strict=True):
         path = data / f"dict.{language}.txt"
         words = len(read_dictionary(path))

@@ -18,6 +18,7 @@ from pipeline.manifest import UNFINISHED, note, write_json
 from pipeline.parallel import cores
 from preprocess.binarise import read_dictionary
 from preprocess.bitext import PAIRS, languages
+from preprocess.codec import Codec
 from preprocess.subword import DICTIONARY
 from train import multilingual, presets
 from train.checkpoints import (
@@ -34,6 +35,7 @@ from train.curves import parameters, parse_record, plot, read_curves
 from train.data import check_data, check_parent, number_of_pairs
 from train.fairseq_main import main as fairseq_main
 from train.multilingual import Share
+from train.resample import require_sampling
 from train.settings import refuse_changes
 from train.stopping import LOG, unfinished
 from train.trouble import DivergenceWatch, explain, last_run
@@ -139,15 +141,15 @@ def train(
         print(f"preset {preset}: {presets.describe(preset)}")
     processes = processes or max(1, torch.cuda.device_count())
     check_data(data)
-    check_parent(data, options)
+    check_parent(data, options, plain=share == "all" and not adversarial)
     settings: dict[str, Any] = {"out": str(out), "cpu_threads": cpu_threads, "freeze": freeze}
     if share != "all" or adversarial:
         whole = multilingual.check(data, options, adversarial)
         if processes > 1:
             raise RecipeError("share and adversarial are for a single process: --processes 1")
-        settings["multilingual"] = [str(data), share, adversarial, whole]
+        settings["multilingual"] = [str(data), share, adversarial, whole, options["arch"]]
     if sampling or stop_on != "loss":
-        _check_subwords(data, subwords)
+        _check_subwords(data, subwords, sampling)
     if sampling:
         settings["resample"] = [str(subwords), sampling, seed, str(out / RESAMPLED)]
     ours = {"seed": seed, **_devices(processes, amp)}
@@ -241,8 +243,8 @@ def _devices(processes: int, amp: str) -> dict[str, Any]:
     return options
 
 
-def _check_subwords(data: Path, subwords: Path | None) -> None:
-    """Refuse a subword model that the data was not made with."""
+def _check_subwords(data: Path, subwords: Path | None, sampling: float) -> None:
+    """Refuse a directory that the data was not made from, and what its model cannot sample."""
     if not subwords:
         raise RecipeError(
             "sampling and stop_on need --subwords, the directory that the data was made from"
@@ -254,6 +256,24 @@ def _check_subwords(data: Path, subwords: Path | None) -> None:
                 f"{path} and {subwords / DICTIONARY} differ; give the directory that the data was "
                 "made from as --subwords"
             )
+    if not sampling:
+        return
+    if not 0 < sampling <= 1:
+        raise RecipeError(f"sampling is above 0 and at most 1, not {sampling}")
+    require_sampling(Codec(subwords), subwords)
+    src, tgt = languages(data)
+    there = [path.read_bytes() for path in (data / f"train{PAIRS}", subwords / f"train{PAIRS}")
+             if path.exists()]  # fmt: skip
+    if (
+        languages(subwords) != (src, tgt)
+        or sum(1 for _ in read_lines(subwords / f"train.{src}")) != number_of_pairs(data)
+        or len(set(there)) != min(len(there), 1)
+        or len(there) == 1
+    ):
+        raise RecipeError(
+            f"{data} was not made from {subwords}, whose training text is another; give the "
+            "directory that preprocess.binarise was given"
+        )
 
 
 def _run(

@@ -7,8 +7,8 @@ from typing import Any
 def install(beginnings: Sequence[str]) -> None:
     """Leave parameters out of the training whose names begin so, wherever fairseq makes a model.
 
-    Names are fairseq's, as in its checkpoints. One that no parameter begins with ends the training
-    before it starts.
+    Names are fairseq's, as in its checkpoints; embeddings that are shared have several, and one is
+    enough. A beginning that no parameter has ends the training before it starts.
     """
     from fairseq.tasks.fairseq_task import FairseqTask, LegacyFairseqTask
 
@@ -21,7 +21,8 @@ def _freeze_in(task: Any, beginnings: Sequence[str]) -> None:
 
     def build_model(self: Any, *arguments: Any, **named: Any) -> Any:
         model = build(self, *arguments, **named)
-        names = [name for name, _ in model.named_parameters()]
+        parameters = list(model.named_parameters(remove_duplicate=False))
+        names = [name for name, _ in parameters]
         for beginning in beginnings:
             if not any(_is_in(name, beginning) for name in names):
                 parts = sorted({".".join(name.split(".")[:2]) for name in names})
@@ -29,7 +30,7 @@ def _freeze_in(task: Any, beginnings: Sequence[str]) -> None:
                     f"error: no parameter's name begins with {beginning!r}; there are "
                     + ", ".join(parts)
                 )
-        for name, parameter in model.named_parameters():
+        for name, parameter in parameters:
             if any(_is_in(name, beginning) for beginning in beginnings):
                 parameter.requires_grad_(False)
         return model

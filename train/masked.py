@@ -48,6 +48,8 @@ def masked(
     """
     if updates < 1:
         raise RecipeError(f"--updates is {updates}; it must be 1 or more")
+    if not 0 < rate < 1:
+        raise RecipeError(f"--rate is {rate}; it must be between 0 and 1")
     transformers = library()
     transformers.set_seed(seed)
     net, tokenizer = load(model, "AutoModelForMaskedLM")
@@ -60,6 +62,14 @@ def masked(
     steps = progress(range(updates), "masked", "updates", updates)
 
     with tempfile.TemporaryDirectory() as place:
+
+        class Hide(transformers.DataCollatorForLanguageModeling):  # type: ignore[misc, name-defined]
+            def torch_mask_tokens(self, inputs: Any, *more: Any, **named: Any) -> Any:
+                for _ in range(1000):  # few short lines: the mean loss of no token is no number
+                    hidden, labels = super().torch_mask_tokens(inputs.clone(), *more, **named)
+                    if (labels != -100).any():
+                        break
+                return hidden, labels
 
         class Watch(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
             def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -91,9 +101,7 @@ def masked(
         trainer = transformers.Trainer(
             net,
             arguments,
-            data_collator=transformers.DataCollatorForLanguageModeling(
-                tokenizer, mlm_probability=rate
-            ),
+            data_collator=Hide(tokenizer, mlm_probability=rate),
             train_dataset=[{"input_ids": ids} for ids in cut],
             callbacks=[Watch()],
         )

@@ -26,7 +26,8 @@ from preprocess.bitext import PAIRS
 
 Share = Literal["all", "encoder", "decoder", "embeddings"]
 _MORE_ENCODERS, _MORE_DECODERS = "more_encoders", "more_decoders"
-_DISCRIMINATOR = "discriminator"
+# Beginnings of the names of parameters that a model of one pair does not have.
+PARTS = (_MORE_ENCODERS, _MORE_DECODERS, "discriminator")
 # Beside a checkpoint, the pairs that it was trained on.
 PAIRS_OF = "pairs.json"
 
@@ -54,8 +55,7 @@ def take_out(model: dict[str, Tensor], pairs: list[str], direction: str) -> dict
     Raises RecipeError if a language of it is not among those of the pairs.
     """
     source, _, target = direction.partition("-")
-    beside = (_MORE_ENCODERS, _MORE_DECODERS, _DISCRIMINATOR)
-    plain = {name: value for name, value in model.items() if not name.startswith(beside)}
+    plain = {name: value for name, value in model.items() if not name.startswith(PARTS)}
     for language, known, more, part in zip(
         (source, target), sides(pairs), (_MORE_ENCODERS, _MORE_DECODERS),
         ("encoder.", "decoder."), strict=True,
@@ -114,15 +114,17 @@ def check(data: Path, options: dict[str, Any], adversarial: float) -> int:
             "share and adversarial are for arch transformer and criterion "
             "label_smoothed_cross_entropy; set these among the options"
         )
+    if adversarial < 0:
+        raise RecipeError(f"adversarial is the weight of a disguise, 0 or more, not {adversarial}")
     if adversarial and not given.get("max-update"):
         raise RecipeError("the adversary's weight rises until max-update; set it in the options")
     return int(given.get("max-update") or 1)
 
 
-def install(data: str, share: Share, adversarial: float, updates: int) -> None:
+def install(data: str, share: Share, adversarial: float, updates: int, arch: str) -> None:
     """Make fairseq's transformer one with these parts, trained with this weight of the adversary.
 
-    `updates` are those of the whole training.
+    `updates` are those of the whole training. An `arch` that is not that model's ends it.
     """
     pairs = directions(Path(data))
     sources, targets = sides(pairs)
@@ -246,6 +248,10 @@ def install(data: str, share: Share, adversarial: float, updates: int) -> None:
                 told = sum(int(output["told"]) for output in logging_outputs)
                 metrics.log_scalar("discriminator", 100 * told / asked, asked, round=1)
 
+    replaced = [name for name, known in ARCH_MODEL_REGISTRY.items() if known is TransformerModel]
+    if arch not in replaced:
+        raise SystemExit(f"error: share and adversarial are not for arch {arch}, but for "
+                         + ", ".join(sorted(replaced)))  # fmt: skip
     CRITERION_REGISTRY["label_smoothed_cross_entropy"] = RoutedLoss
     for registry in (ARCH_MODEL_REGISTRY, MODEL_REGISTRY):
         for name, known in list(registry.items()):

@@ -8,6 +8,7 @@ resumed sees what it would have seen.
 
 import shutil
 from collections.abc import Iterator
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ from preprocess.codec import Codec
 from preprocess.subword import DICTIONARY
 
 
+def require_sampling(codec: Codec, subwords: Path) -> None:
+    """Raise RecipeError if the dictionary lacks what another segmentation may need."""
+    if not codec.can_sample:
+        raise RecipeError(
+            f"{subwords} has no dictionary entries for all that BPE-dropout can make; run "
+            "preprocess.subword with --sampled true"
+        )
+
+
 def write_epoch(subwords: Path, out: Path, sampling: float, seed: int, epoch: int) -> None:
     """Cut train anew and write it as fairseq's train.SRC-TGT.SRC.bin and .idx.
 
@@ -32,11 +42,7 @@ def write_epoch(subwords: Path, out: Path, sampling: float, seed: int, epoch: in
     (smaller is more varied). The same seed and epoch give the same bytes.
     """
     codec = Codec(subwords)
-    if not codec.can_sample:
-        raise RecipeError(
-            f"{subwords} has no dictionary entries for all that BPE-dropout can make; run "
-            "preprocess.subword with --sampled true"
-        )
+    require_sampling(codec, subwords)
     numbers = read_dictionary(subwords / DICTIONARY)
     look_up, dtype = indexer(numbers), number_type(numbers)
     src, tgt = languages(subwords)
@@ -46,12 +52,15 @@ def write_epoch(subwords: Path, out: Path, sampling: float, seed: int, epoch: in
     def recut(block: tuple[int, int, list[str]]) -> tuple[bytes, NDArray[np.int32]]:
         side, place, lines = block
         state = np.random.SeedSequence([seed, epoch, side, place]).generate_state(1)
-        pieces = [line.split(" ") for line in lines]
-        # A tag that a line begins with is not text, and would be cut like text.
-        tags = [line[:1] if line[0] in symbols else [] for line in pieces]
-        text = [codec.decode(line[len(tag) :]) for tag, line in zip(tags, pieces, strict=True)]
-        cut = codec.sample(text, (src, tgt)[side], sampling, int(state[0]))
-        return look_up([" ".join(tag + line) for tag, line in zip(tags, cut, strict=True)])
+        # Tags and blanks are not text, and would be cut like text.
+        parts = [
+            [(known, list(part)) for known, part in groupby(line.split(" "), symbols.__contains__)]
+            for line in lines
+        ]
+        text = [codec.decode(part) for line in parts for known, part in line if not known]
+        cut = iter(codec.sample(text, (src, tgt)[side], sampling, int(state[0])))
+        again = ([part if known else next(cut) for known, part in line] for line in parts)
+        return look_up([" ".join(chain.from_iterable(line)) for line in again])
 
     for side, language in enumerate((src, tgt)):
         blocks = read_blocks(subwords / f"train.{language}")

@@ -1,5 +1,6 @@
 """The first checkpoint of a child model, from the parameters of its parent."""
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from preprocess.binarise import read_dictionary
 from preprocess.bitext import languages
 from train.checkpoints import load, save
 from train.embeddings import read_vectors
+from train.multilingual import PAIRS_OF, take_out
 
 CHECKPOINT = "checkpoint.pt"
 # <s>, <pad>, </s> and <unk>, which every dictionary of fairseq begins with.
@@ -37,6 +39,7 @@ def transfer(
     out: Path,
     rest: Literal["random", "nearest", "mapped"] = "random",
     vectors: Path | None = None,
+    direction: str | None = None,
     seed: int = 1,
 ) -> None:
     """Make the first checkpoint of a child from a parent with another dictionary.
@@ -59,6 +62,7 @@ def transfer(
             mapped from `vectors`.
         vectors: vectors.txt of the child's subwords, by train.embeddings. The subwords that the
             parent knows as well show how these vectors go over into its embeddings.
+        direction: what to begin with of a parent of several pairs, as es-ca (default: the first).
         seed: seed of the random ones, and of those held out to see what the map is worth.
 
     """
@@ -67,6 +71,12 @@ def transfer(
     words = dict(zip(*read_vectors(vectors), strict=True)) if vectors else {}
     state = load(parent)
     model: dict[str, Tensor] = state["model"]
+    pairs_of = parent.with_name(PAIRS_OF)
+    if pairs_of.exists():
+        pairs = json.loads(pairs_of.read_text(encoding="utf-8"))
+        model = state["model"] = take_out(model, pairs, direction or pairs[0])
+    elif direction:
+        raise RecipeError(f"{parent} is of one pair of languages; leave out --direction")
     generator = torch.Generator().manual_seed(seed)
     moved: dict[int, Tensor] = {}  # tables that were one stay one
     kept = {}

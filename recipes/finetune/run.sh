@@ -63,22 +63,23 @@ tune() {
 pretrained=$model scratch=
 if [[ $made ]]; then
     texts=("$exp/clean-parent/train."{"$src","$parent_tgt"} "$exp/bitext/train."{"$src","$tgt"})
-    named=$("$python" -c 'import json, sys; print(json.dumps(sys.argv[1:]))' "${texts[@]}")
+    named=()
+    for text in "${texts[@]}"; do named+=(--text+ "$text"); done
     stage 3 "Make a model with random weights" --in "${texts[@]}" --out "$exp/fresh" -- \
-        python -m train.fresh --family "$model" --text "$named" --vocab-size "$vocab_size" \
+        python -m train.fresh --family "$model" "${named[@]}" --vocab-size "$vocab_size" \
         --layers "$layers" --dimensions "$dimensions" --out "$exp/fresh"
     scratch=$exp/fresh pretrained=$exp/train-parent-1/model
     case $model in
     t5)
         stage 4 "Take words out of the text" --in "${texts[@]}" --out "$exp/gaps" -- \
-            python -m preprocess.denoise --text "$named" --out "$exp/gaps"
+            python -m preprocess.denoise "${named[@]}" --out "$exp/gaps"
         tune gaps "$exp/gaps" "$scratch" "$pretrain_updates" 1
         tune parent "$exp/clean-parent" "$exp/train-gaps-1/model" "$pretrain_updates" 1
         ;;
     bert)
         stage 5 "Pretrain a masked language model" --in "$exp/fresh" "${texts[@]}" \
             --out "$exp/masked" -- \
-            python -m train.masked --model "$exp/fresh" --text "$named" \
+            python -m train.masked --model "$exp/fresh" "${named[@]}" \
             --updates "$pretrain_updates" --out "$exp/masked"
         for name in fresh masked; do
             stage 5 "Encoder and decoder, $name" --in "$exp/$name" --out "$exp/both-$name" -- \

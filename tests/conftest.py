@@ -49,6 +49,11 @@ class Recipe:
         return result.stdout
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file, so that those who share the work end together."""
+    items.sort(key=lambda item: item.path.name != "test_multi30k.py")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """A finished toy experiment, in a directory with a space and a comma. Do not change it."""

@@ -16,4 +16,4 @@ fi
 "$python" -m ruff format --check .
 "$python" -m mypy
 "$python" -m pytest -m "not slow"
-OMP_NUM_THREADS=1 "$python" -m pytest -m slow --numprocesses 2 --dist loadfile
+OMP_NUM_THREADS=1 "$python" -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder

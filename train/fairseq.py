@@ -262,13 +262,14 @@ def _check_subwords(data: Path, subwords: Path | None, sampling: float) -> None:
         raise RecipeError(f"sampling is above 0 and at most 1, not {sampling}")
     require_sampling(Codec(subwords), subwords)
     src, tgt = languages(data)
-    there = [path.read_bytes() for path in (data / f"train{PAIRS}", subwords / f"train{PAIRS}")
-             if path.exists()]  # fmt: skip
+    names = [
+        path.read_bytes() if path.exists() else None
+        for path in (data / f"train{PAIRS}", subwords / f"train{PAIRS}")
+    ]
     if (
         languages(subwords) != (src, tgt)
         or sum(1 for _ in read_lines(subwords / f"train.{src}")) != number_of_pairs(data)
-        or len(set(there)) != min(len(there), 1)
-        or len(there) == 1
+        or names[0] != names[1]
     ):
         raise RecipeError(
             f"{data} was not made from {subwords}, whose training text is another; give the "

@@ -29,14 +29,11 @@ setting gain=0.3 "iterative ends when a round gives less chrF on dev"
 setting vocab_size=4000 "number of subwords"
 setting updates=700 "updates of each training"
 setting train_config="$recipe/conf/train.yaml" "options of fairseq-train"
-setting reverse_layers= "layers of the reverse model's encoder and decoder, if not as in train_config: '5 1' translates faster"
 setting threads= "cores for each training (default: all)"
 setting shards=2 "parts in which the monolingual text is translated"
 setting seeds=1,2 "seeds of each training"
 start "$@"
 
-[[ $reverse_layers =~ ^([1-9][0-9]*\ [1-9][0-9]*)?$ ]] ||
-    _fail "reverse_layers is two numbers, as in '5 1', not '$reverse_layers'"
 raw=raw/ captions=1
 if [[ $data != https:* ]]; then
     [[ -d $data/task1/raw ]] || raw=''
@@ -84,13 +81,9 @@ at_model=4 at_train=5 at_test=5
 
 # train_on NAME OPTION ...: a model of the real pairs, and of what the options add to them.
 train_on() {
-    local name=$1 inputs=() option fast=() layers=()
+    local name=$1 inputs=() option fast=()
     shift
-    if [[ $name == reverse* ]]; then
-        fast=(--quantization int8 --shortlist true)
-        [[ -z $reverse_layers ]] ||
-            layers=(--options.encoder-layers "${reverse_layers% *}" --options.decoder-layers "${reverse_layers#* }")
-    fi
+    [[ $name != reverse* ]] || fast=(--quantization int8 --shortlist true)
     for option; do [[ $option != "$exp/"* ]] || inputs+=("$option"); done
     stage "$at_model" "Combine, $name" --in "$exp/subword" ${inputs[@]+"${inputs[@]}"} \
         --out "$exp/data-$name" -- \
@@ -104,8 +97,7 @@ train_on() {
             --in "$exp/binary-$name" --out "$exp/train-$name-$1" -- \
             python -m train.fairseq --data "$exp/binary-$name" --out "$exp/train-$name-$1" \
             --config "$train_config" --options.max-update "$updates" \
-            --options.total-num-update "$updates" ${layers[@]+"${layers[@]}"} \
-            ${threads:+--cpu-threads "$threads"} --seed "$1"
+            --options.total-num-update "$updates" ${threads:+--cpu-threads "$threads"} --seed "$1"
 
         stage "$at_train" "Export, $name, seed $1" --in "$exp/binary-$name" "$exp/data-$name" \
             "$exp/train-$name-$1/checkpoint.pt" --out "$exp/bundle-$name-$1" -- \

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.command import command
 from pipeline.errors import RecipeError
+from pipeline.languages import find
 from pipeline.lines import read_lines, write_bitext, write_lines
 from pipeline.manifest import note
 from preprocess.bitext import PAIRS, SETS, languages, read_set, refuse_mixed, write_languages
@@ -72,6 +73,10 @@ def mix(
         for language, chosen in read_steps(directory).items():
             if steps.setdefault(language, chosen) != chosen:
                 raise RecipeError(f"{directory} and another bitext normalise {language} otherwise")
+    known: dict[str, str] = {}
+    for code in steps:
+        if (other := known.setdefault(find(code).iso3, code)) != code:
+            raise RecipeError(f"{other} and {code} are one language; call it alike in all bitexts")
     used = list(steps.values())
     if any(chosen != used[0] for chosen in used):
         raise RecipeError(f"a mix is normalised alike in all languages, and these differ: {steps}")

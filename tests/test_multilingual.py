@@ -78,6 +78,9 @@ def test_small_pairs_are_taken_more_often(tmp_path: Path) -> None:
         mix([str(tmp_path / "text"), str(other)], tmp_path / "again")
     with pytest.raises(RecipeError, match="is of several pairs of languages"):
         subset(tmp_path / "text", tmp_path / "again", 50)
+    alias = bitext(tmp_path / "spa-ca", "spa", "ca", 300)  # its lines would not be known again
+    with pytest.raises(RecipeError, match="es and spa are one language"):
+        mix([str(one), str(alias)], tmp_path / "again")
     leaking = bitext(tmp_path / "leak", "es", "ca", 300)  # the same sentences as es-gl
     with pytest.raises(RecipeError, match=r"its train holds a line of dev or test .*--hold-out"):
         mix([str(one), str(leaking)], tmp_path / "again")

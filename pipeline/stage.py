@@ -105,6 +105,10 @@ class Stage:
             if not path.is_file() or relative in files:
                 continue
             files[relative] = file_record(path).sha256
+            if path.name == "__init__.py":  # and the settings that a package has
+                for settings in path.parent.glob("*.yaml"):
+                    name = settings.relative_to(REPOSITORY).as_posix()
+                    files[name] = file_record(settings).sha256
             for node in ast.walk(ast.parse(path.read_bytes())):
                 if isinstance(node, ast.Import):
                     names = [alias.name for alias in node.names]

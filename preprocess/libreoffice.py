@@ -35,12 +35,18 @@ def package(code: str) -> str:
     return _PACKAGE + _DEFAULT_REGIONS.get(tag, tag).lower()
 
 
+def packages(src: str, tgt: str) -> list[str]:
+    """Those of both languages, and of English: British, where it is one of them."""
+    english = next((code for code in (src, tgt) if find(code).iso3 == "eng"), "en")
+    return [package(code) for code in (src, tgt, english)]
+
+
 def help_pages(src: str, tgt: str) -> tuple[list[Pages], list[Fetched]]:
     """The help in the source language, the target language and English, and the raw packages.
 
     Raises RecipeError where apt is missing or has no such package, saying what to use instead.
     """
-    names = [package(src), package(tgt), package("en")]
+    names = packages(src, tgt)
     with tempfile.TemporaryDirectory(prefix="help-") as name:
         files = _apt_download(names, Path(name))
         fetched = [Fetched(f"apt:{p.name}", p, file_record(p)) for p in files.values()]

@@ -91,6 +91,8 @@ start() {
         *) _fail "unknown option '$1'; see $0 --help" ;;
         esac
     done
+    [[ " ${_setting_names[*]-} " != *" seeds "* || $seeds =~ ^[0-9]+(,[0-9]+)*$ ]] ||
+        _fail "--set seeds=$seeds: give whole numbers with commas between them, as 1,2,3"
     ensure_environment
     mkdir -p "$exp"
     exp=$(cd "$exp" && pwd)
@@ -100,6 +102,15 @@ start() {
         flock --wait 2 9 ||
             _fail "another run is at work in $exp; wait for it, or choose another --exp-dir"
     fi
+    [[ $_mode != run ]] || : >"$exp/.stages"
+}
+
+# whole NAME ...: an error if one of these settings is no whole number.
+whole() {
+    local name
+    for name; do
+        [[ ${!name} =~ ^[0-9]+$ ]] || _fail "--set $name=${!name}: give a whole number"
+    done
 }
 
 # stage NUMBER "Title" [--resume] --in PATH ... --out DIR -- COMMAND ...: see pipeline/stage.py.
@@ -107,12 +118,14 @@ start() {
 stage() {
     local number=$1 title=$2 out='' arguments=() status=0
     shift 2
-    ((number >= _first && number <= _last)) || return 0
     while [[ $1 != -- ]]; do
         [[ $1 == --out ]] && out=$2
         arguments+=("$1") && shift
     done
     shift
+    # A file, because seeds may be processes of their own.
+    [[ $_mode != run ]] || echo "${out##*/}" >>"$exp/.stages"
+    ((number >= _first && number <= _last)) || return 0
     [[ $1 == python ]] && shift && set -- "$python" "$@"
     [[ " ${_force[*]-} " == *" $number "* ]] && arguments+=(--force)
     [[ $_mode != run ]] && arguments+=(--mode "$_mode")
@@ -156,6 +169,13 @@ each_seed() {
     ((status == 0)) || exit "$status"
 }
 
+# transliteration: to the systems to be scored, the source in Latin letters, where score.baselines
+# has written it.
+transliteration() {
+    local file=$exp/baselines/transliteration.txt
+    [[ ! -f $file ]] || systems+=(--systems.transliteration "$file")
+}
+
 # Wait for processes. Bash hears signals only while it waits: SIGTERM and SIGUSR1, with which a
 # scheduler asks for the machine, are passed on; Ctrl-C a process has got already, but a job has not.
 # Returns 0, or 11 if one was told to stop, or the code of one that failed.
@@ -175,22 +195,38 @@ _await() {
     return "$status"
 }
 
-# page --source FILE --references FILE: at the end of a complete run, write report.html.
-page() {
-    [[ $_mode == run ]] && ((_last == 999)) || return 0
+_complete() {
+    [[ $_mode == run ]] && ((_last == 999))
+}
+
+# _leave: what this run was, for tables and pages: they show the stages that it had, and not what
+# other settings have left in the same directory.
+_leave() {
     local option
+    [[ ! -f $exp/.stages ]] || mv "$exp/.stages" "$exp/stages.txt"
     run=("$0")
     [[ $exp != "$recipe/exp" ]] && run+=(--exp-dir "$exp")
     for option in ${_set[@]+"${_set[@]}"}; do run+=(--set "$option"); done
     "$python" -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' "${run[@]}" >"$exp/command.txt"
+}
+
+# page --source FILE --references FILE: at the end of a complete run, write report.html.
+page() {
+    local run
+    _complete || return 0
+    _leave
     "$python" -m score.page --exp "$exp" --out "$exp/report.html" "$@"
 }
 
 # results --source FILE --references FILE --hypotheses FILE: at the end of a complete run, print
 # scores, samples, times and what to do next, and write report.html.
 results() {
-    [[ $_mode == run ]] && ((_last == 999)) || return 0
-    local run bundles=("$exp"/bundle*) scores=("$exp"/score*/scores.json)
+    local run scores bundle=${6%/*} bundles=("$exp"/bundle*)
+    _complete || return 0
+    _leave
+    bundle=$exp/bundle${bundle#"$exp/translate"} # by which translate-NAME/hypotheses.txt was made
+    [[ -d $bundle ]] || bundle=${bundles[0]}
+    scores=$exp/$(grep -m 1 '^score' "$exp/stages.txt")/scores.json
     "$python" -m score.report --exp "$exp" "$@"
     echo
     page "${@:1:4}"
@@ -198,11 +234,11 @@ results() {
 
 Next:
   translate a sentence of your own:
-    echo "..." | $(printf '%q ' "$python" -m decode.translate --bundle "${bundles[0]}")
+    echo "..." | $(printf '%q ' "$python" -m decode.translate --bundle "$bundle")
   train again, and what follows from it:
     $(printf '%q ' "${run[@]}" --force 5)
   see where the scores come from, down to the raw files:
-    $(printf '%q ' "$python" -m pipeline.manifest "${scores[0]}")
+    $(printf '%q ' "$python" -m pipeline.manifest "$scores")
   start a recipe of your own:
     $(printf '%q ' cp -r "$repository/recipes/template" "$repository/recipes/mine")
 END

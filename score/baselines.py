@@ -61,7 +61,7 @@ def baselines(bitext: Path, out: Path) -> None:
     Writes, to be scored beside a model, copy.txt, memory.txt, and punctuation.txt: what is no
     word, for which BLEU gives points to a system that translates nothing. Where the target
     language has Latin letters and the source other ones, also transliteration.txt: the source in
-    Latin letters, if uroman is installed.
+    Latin letters, if uroman is installed (recipes score it where it is there).
 
     Example: python -m score.baselines --bitext exp/clean --out exp/baselines
 

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,16 @@ from score.measures import Counts, measure
 from score.metrics import COUNTS, SCORES, seeds_of
 from score.statistics import Samples, bootstrap
 
-# Left by recipes/stages.sh.
-COMMAND = "command.txt"
+# Left by recipes/stages.sh: the command, and the directories of its stages.
+COMMAND, STAGES = "command.txt", "stages.txt"
 # Systems that no training made.
-BASELINES = {"copy": "copy of the source", "memory": "translation memory"}
+BASELINES = {
+    "copy": "copy of the source",
+    "memory": "translation memory",
+    "punctuation": "punctuation alone",
+    "transliteration": "source in Latin letters",
+    "apertium": "Apertium (rules)",
+}
 
 
 @dataclass
@@ -63,6 +69,11 @@ class System:
                         return int(facts["sentences"])
         return None
 
+    def star(self, metric: str) -> str:
+        """`*` if the difference from the baseline is more than chance, else nothing."""
+        p = self.p_values[metric]
+        return "*" if p is not None and p < 0.05 else ""
+
     def minutes(self) -> list[float]:
         """Of each training, interruptions left out."""
         return [manifest.minutes for manifest in self.manifests]
@@ -84,9 +95,18 @@ class System:
         return np.asarray(np.mean(drawn, axis=0))
 
 
+def _of_last_run(experiment: Path, files: str) -> list[Path]:
+    """Directories that have such files; not those that only earlier settings have left."""
+    found = [path.parent for path in experiment.glob(files)]
+    if (experiment / STAGES).is_file():
+        run = set((experiment / STAGES).read_text(encoding="utf-8").split("\n"))
+        found = [path for path in found if path.name in run]
+    return found
+
+
 def all_scores(experiment: Path) -> list[Path]:
     """Directories of all scores of an experiment, those of test first; RecipeError if none."""
-    found = [path.parent for path in experiment.glob(f"score*/{SCORES}")]
+    found = _of_last_run(experiment, f"score*/{SCORES}")
     if not found:
         raise RecipeError(f"{experiment} has no scores yet; run its recipe to the last stage")
     return sorted(found, key=lambda path: (set_of(path) != "test", path.name))
@@ -130,6 +150,12 @@ def warnings(written: dict[str, Any]) -> list[str]:
     """What makes scores doubtful, with the system's name."""
     return [f"warning: {name}: {warning}" for name, system in written["systems"].items()
             for warning in system["warnings"]]  # fmt: skip
+
+
+def star_means(written: dict[str, Any]) -> str:
+    """What the star behind a score means."""
+    against = BASELINES.get(written["baseline"], written["baseline"])
+    return f"*: not the {against}'s score by chance (p < 0.05, paired {written['test']})"
 
 
 def systems(scores: Path) -> list[System]:
@@ -189,15 +215,31 @@ def maker(path: Path | None, module: str) -> Path | None:
 
 
 def stages_of(experiment: Path) -> list[tuple[Path, Manifest]]:
-    """Directory and manifest of each stage that is done, in the order of the recipe.
+    """Directory and manifest of each stage of the last complete run, in the order of the recipe.
 
     Raises RecipeError if there is none.
     """
-    found = [(p.parent, Manifest.read(p.parent)) for p in experiment.glob("*/manifest.json")]
+    found = [(path, Manifest.read(path)) for path in _of_last_run(experiment, "*/manifest.json")]
     done = [(path, manifest) for path, manifest in found if manifest]
     if not done:
         raise RecipeError(f"{experiment} was not made by a recipe: no stage left a manifest there")
     return sorted(done, key=lambda item: (int(item[1].stage), item[1].started))
+
+
+def beside_scores(experiment: Path) -> Iterator[str]:
+    """Lines on what else was measured: text in another language, sentences that were found."""
+    for _, manifest in stages_of(experiment):
+        facts = manifest.facts
+        if "off_target" in facts:
+            shares = [f"{name} {share:.1f} %" if share is not None else f"{name} -"
+                      for name, share in facts["off_target"].items()]  # fmt: skip
+            yield f"{manifest.title}, lines in another language: {', '.join(shares)}"
+        if "language_told" in facts:
+            yield (
+                f"{manifest.title}: of {facts['sentences']:,} sentences {facts['found']:.1f} % "
+                f"found, {facts['found_back']:.1f} % the other way; language told in "
+                f"{facts['language_told']:.1f} %"
+            )
 
 
 def hosts(manifests: Iterable[Manifest]) -> list[str]:

@@ -39,7 +39,8 @@ def off_target(
         systems: file of hypotheses for each system, by name.
         references: what the lines should have become.
         target_language: code of the language asked for.
-        among: codes of the languages that the model knows, the target's among them.
+        among: codes of the languages that the model knows, the target's among them (Norwegian as
+            nb: YAML takes no for false).
         out: directory for off-target.json.
 
     """

@@ -24,6 +24,7 @@ from score.experiment import (
     BASELINES,
     System,
     all_scores,
+    beside_scores,
     hosts,
     maker,
     read,
@@ -87,7 +88,7 @@ def page(exp: Path, source: Path, references: Path, out: Path, sentence: int | N
         run=shlex.join(repeat(exp)),
         date=max(manifest.started for _, manifest in stages)[:10],
         hosts=hosts([manifest for _, manifest in stages]),
-        verdicts=[*_verdicts(first, base), *_fitted(main)],
+        verdicts=[*_verdicts(first, base), *_fitted(main), *beside_scores(exp)],
         scores=[(set_of(path), *_score_rows(path)) for path in found],
         papers=[json.loads(path.read_text("utf-8")) for path in sorted(exp.glob(f"*/{PAPER}"))],
         dropped=list(_dropped(stages)),
@@ -112,12 +113,12 @@ def page(exp: Path, source: Path, references: Path, out: Path, sentence: int | N
 
 
 def _main(scores: Path) -> tuple[System, System | None]:
-    """The system that the page is about, the first that is no baseline; and the baseline."""
+    """The system that the page is about, the first that was trained; and what it is compared to."""
     baseline, known = read(scores)["baseline"], systems(scores)
     base = next((one for one in known if baseline in (one.name, *one.seeds)), None)
-    others = [one for one in known if one is not base]
-    trained = [one for one in others if one.name not in BASELINES]
-    return next(iter([*trained, *others, *known])), base
+    trained = [one for one in known if one.name not in BASELINES]
+    main = next(iter([one for one in trained if one is not base] or trained or known))
+    return main, None if main is base else base
 
 
 def _verdicts(scores: Path, base: System | None) -> Iterator[str]:

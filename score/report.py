@@ -9,12 +9,13 @@ from pipeline.command import command
 from pipeline.lines import read_lines
 from score.compare import with_interval
 from score.experiment import (
-    BASELINES,
     all_scores,
+    beside_scores,
     read,
     set_of,
     signatures,
     stages_of,
+    star_means,
     systems,
     warnings,
 )
@@ -28,22 +29,18 @@ _WIDTH = 100
 def score_table(scores: Path) -> Iterator[str]:
     """Lines of a table: a row for each system, or group of seeds, then what the columns mean."""
     written = read(scores)
-    rows, marked = [], False
+    rows = []
     for system in systems(scores):
         count = f", {len(system.seeds)} seeds" if len(system.seeds) > 1 else ""
         row = {"": system.title + count}
         for metric in system.values:
-            p = system.p_values[metric]
-            beyond_chance = p is not None and p < 0.05
-            marked = marked or beyond_chance
-            row[metric] = with_interval(system, metric) + ("*" if beyond_chance else " ")
+            row[metric] = with_interval(system, metric) + (system.star(metric) or " ")
         rows.append(row)
     yield from aligned(rows)
     yield ""
     yield "in brackets: 95 % confidence interval over samples of the test set"
-    if marked:
-        against = BASELINES.get(written["baseline"], written["baseline"])
-        yield f"*: not the {against}'s score by chance (p < 0.05, paired {written['test']})"
+    if any("*" in row[metric] for row in rows for metric in row):
+        yield star_means(written)
     yield from (f"{metric}: {text}" for metric, text in signatures(written).items())
     yield from warnings(written)
 
@@ -90,6 +87,8 @@ def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: i
         if len(found) > 1:
             print(f"{set_of(scores)}:")
         print("\n".join(score_table(scores)))
+    if more := list(beside_scores(exp)):
+        print("\n".join(["", *more]))
     papers = [json.loads(path.read_text()) for path in sorted(exp.glob(f"*/{PAPER}"))]
     if papers:
         print()

@@ -11,12 +11,14 @@ from pipeline.lines import write_lines
 from score.compare import with_interval
 from score.experiment import (
     all_scores,
+    beside_scores,
     hosts,
     read,
     repeat,
     set_of,
     signatures,
     stages_of,
+    star_means,
     systems,
 )
 from score.metrics import mean_and_spread
@@ -63,14 +65,19 @@ def _section(experiment: Path) -> Iterator[str]:
         rows = []
         for system in systems(scores):
             row = {"system": system.title, "seeds": str(len(system.seeds))}
-            row |= {metric: with_interval(system, metric) for metric in system.values}
+            row |= {m: with_interval(system, m) + system.star(m) for m in system.values}
             row["updates"] = "; ".join(f"{m.facts['updates']:,}" for m in system.manifests)
             row["minutes"] = "; ".join(f"{minutes:.1f}" for minutes in system.minutes())
             rows.append(row)
+        written = read(scores)
         yield from ("", f"### {set_of(scores)}", "", *markdown(rows))
-        for metric, text in signatures(read(scores)).items():
+        if written["baseline"]:
+            yield from ("", "\\" + star_means(written))
+        for metric, text in signatures(written).items():
             shown[f"{metric} `{text}`"] = None
     yield from ("", ", ".join(shown))
+    for line in beside_scores(experiment):
+        yield from ("", line)
     papers = [json.loads(path.read_text("utf-8")) for path in sorted(experiment.glob(f"*/{PAPER}"))]
     if papers:
         yield from ("", f"### As in {papers[0]['source']}", "", papers[0]["conditions"], "")

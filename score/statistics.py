@@ -3,7 +3,8 @@
 A matrix says how often each line of the test set is in each sample; one product with what was
 counted in the lines does what sacreBLEU does sample by sample. Scores of the sums are as
 sacreBLEU's own functions have them (`score.fast`), so that intervals and p-values equal its to the
-last digit.
+last digit; but for differences that are as large as the real one, which sacreBLEU's randomisation
+does not count, so that two systems that differ in one line would differ beyond chance.
 """
 
 from collections.abc import Sequence
@@ -83,8 +84,8 @@ def randomisation_p_value(
     """How often exchanging lines at random gives a difference as large (Riezler & Maxwell 2005).
 
     `systems` and `baselines` are the seeds of either, as many: the first is exchanged with the
-    first, in the same lines for all; what is compared is the mean of their scores. 1 if there is
-    no difference. Raises RecipeError if they are not as many.
+    first, in the same lines for all; what is compared is the mean of their scores. Raises
+    RecipeError if they are not as many.
     """
     if len(systems) != len(baselines):
         raise RecipeError(
@@ -104,6 +105,6 @@ def randomisation_p_value(
         one, other = exchanged + system.sum(0), baseline.sum(0) - exchanged
         differences += measure.scores(_exact(one)) - measure.scores(_exact(other))
         real += value(measure, system) - value(measure, baseline)
-    if not real:
-        return 1.0
-    return float(_compute_p_value(np.abs(differences) / count, abs(real) / count))
+    # As large, but for rounding: scores are of 100.
+    beyond = np.sum(np.abs(differences) / count > abs(real) / count - 1e-9)
+    return float((beyond + 1) / (trials + 1))

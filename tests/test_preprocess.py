@@ -9,7 +9,7 @@ from pipeline.errors import RecipeError
 from preprocess import bitext
 from preprocess.clean import clean
 from preprocess.fetch import fetch
-from preprocess.libreoffice import package, paragraph_pairs, parse_page
+from preprocess.libreoffice import package, packages, paragraph_pairs, parse_page
 from preprocess.tokenise import tokenise
 
 PAGE = """<html><body>
@@ -47,6 +47,12 @@ def test_untranslated_paragraphs_are_skipped() -> None:
 )  # fmt: skip
 def test_debian_packages(code: str, name: str) -> None:
     assert package(code) == f"libreoffice-help-{name}"
+
+
+def test_what_is_untranslated_is_told_by_the_english_that_is_asked_for() -> None:
+    for pair, names in ((("es", "gl"), "es gl en-us"), (("es", "en"), "es en-us en-us"),
+                        (("en-GB", "es"), "en-gb es en-gb")):  # fmt: skip
+        assert packages(*pair) == [f"libreoffice-help-{name}" for name in names.split()]
 
 
 def make_bitext(

@@ -275,6 +275,7 @@ def test_the_recipe_from_two_languages_to_the_table(tmp_path: Path) -> None:
         "train": f"file:{toy.write_tsv(tmp_path / 'child.tsv', 500, seed=3)}",
         "parent_train": f"file:{toy.write_tsv(tmp_path / 'parent.tsv', 600)}",
         "pairs": "200", "vocab_size": "120", "updates": "20", "parent_updates": "20",
+        "zero": f"file:{toy.write_tsv(tmp_path / 'zero.tsv', 900, seed=5)}",
         "methods": "child match parents multilingual", "seeds": "1",
         "train_config": str(REPOSITORY / "tests" / "toy.yaml"),
     }  # fmt: skip
@@ -286,10 +287,36 @@ def test_the_recipe_from_two_languages_to_the_table(tmp_path: Path) -> None:
     for method in ("parents", "multilingual"):
         assert re.search(rf"^{method} +\d+\.\d\d \[", done.stdout, re.MULTILINE)
     assert "subwords are the parent's" in done.stdout and "report: " in done.stdout
+    for pair in ("ca-gl", "gl-ca"):
+        assert re.search(rf"^zero-{pair}:\n.*\n.*\nmultilingual +\d+\.\d\d \[", done.stdout, re.M)
+        assert f"Off target, {pair}, lines in another language: multilingual" in done.stdout
+    assert re.search(r"Retrieve, multilingual: of \d\d sentences \d+\.\d % found", done.stdout)
     again = subprocess.run([*command, "--list"], capture_output=True, text=True, check=True)
     assert "never run" not in again.stdout and again.stdout.count(" done") > 20
     wrong = subprocess.run([*command, "--set", "methods=match"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "child must be among the methods" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_all_methods_are_planned(tmp_path: Path) -> None:
+    recipe = [REPOSITORY / "recipes/transfer/run.sh", "--exp-dir", tmp_path / "e", "--dry-run",
+              "--set", "seeds=2"]  # fmt: skip
+    shown = subprocess.run(recipe, capture_output=True, text=True, check=True).stdout
+    trained = re.findall(r"--out \S+/train-(\S+)-2 ", shown)
+    assert {*trained} == {
+        "child", "preset", "match", "nearest", "mapped", "shared", "parents", "multilingual",
+        "adversarial", "backtranslation", "combined",
+    }  # fmt: skip
+    for name, hold_out in (("child", ["zero"]), ("parent", ["child", "zero"])):
+        (line,) = [
+            line for line in shown.split("\n") if f"--out {tmp_path}/e/clean-{name} --" in line
+        ]
+        assert re.findall(r"--hold-out\+=\S+/fetch-(\w+)", line) == hold_out
+    wrong = [*recipe, "--set", "parent_src=en", "--set", "parent_tgt=es", "--set", "zero=file:x"]
+    done = subprocess.run(wrong, capture_output=True, text=True)
+    assert (
+        done.returncode == 2 and "--set zero needs a parent with the child's source" in done.stderr
+    )
 
 
 def test_lafand_is_the_same_recipe_on_a_folder(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def mapping(
         lexicon: what to begin with: a file of word pairs, with a tab between source and target;
             `identical`, the words that both have; or `none`, how similar words are to others.
         test: lexicon of the same form to score; none of its source words are used as seeds.
-        cutoff: the most frequent words of either side that take part in learning the map.
+        cutoff: the most frequent words of either side that take part in self-learning.
         seed: seed of the pairs that are left out, without a lexicon.
 
     """

@@ -117,6 +117,7 @@ done
 
 stage 7 "Translate by two baselines" --in "$exp/bitext" --out "$exp/baselines" -- \
     python -m score.baselines --bitext "$exp/bitext" --out "$exp/baselines"
+transliteration
 
 baseline=copy
 [[ ! $scratch ]] || baseline=scratch

@@ -75,6 +75,7 @@ done
 
 stage 7 "Translate it by two baselines" --in "$exp/clean" --out "$exp/baselines" -- \
     python -m score.baselines --bitext "$exp/clean" --out "$exp/baselines"
+transliteration
 
 # Add your other systems by name: --systems.mine "$exp/other/hypotheses.txt"
 stage 7 "Score" --in "$exp/clean/test."{"$src","$tgt"} "$exp/baselines" "${translations[@]}" \

@@ -21,7 +21,8 @@ setting test= "the child's test set (empty: split off train)"
 setting parent_train= "where the parent's text is (default: the same)"
 setting parent_dev= "the parent's development set (empty: split off its train)"
 setting parent_test= "the parent's test set (empty: split off its train)"
-setting pairs=2000 "pairs of the child to use"
+setting zero= "text in both target languages, for zero-shot translation (default: none, or libreoffice-help)"
+setting pairs=2000 "pairs of the child to use, or all"
 setting methods="$all_methods" "what to compare"
 setting vocab_size=4000 "number of subwords of the parent, and of the child's own"
 setting updates=600 "updates of a child"
@@ -37,7 +38,9 @@ setting seeds=1,2 "seeds of each child"
 start "$@"
 
 parent_src=${parent_src:-$src} parent_train=${parent_train:-$train}
+whole vocab_size updates preset_updates parent_updates mono
 : "${multilingual_updates:=$((updates + parent_updates))}"
+whole multilingual_updates
 for method in $methods; do
     [[ " $all_methods " == *" $method "* ]] || _fail "method '$method': there are $all_methods"
 done
@@ -65,10 +68,15 @@ text() {
         python -m preprocess.clean --bitext "$exp/fetch-$name" --out "$exp/clean-$name" "$@"
 }
 # What is tested with, no model must have seen: neither the child's sets nor those of zero-shot
-# translation between the two target languages, where their text is found without more.
+# translation between the two target languages.
 held=()
-if [[ $src == "$parent_src" && $train$parent_train == libreoffice-helplibreoffice-help ]]; then
-    text zero "$parent_tgt" "$tgt" "$train" '' ''
+if [[ $src == "$parent_src" ]]; then
+    [[ $train$parent_train != libreoffice-helplibreoffice-help ]] || : "${zero:=$train}"
+elif [[ $zero ]]; then
+    _fail "--set zero needs a parent with the child's source language, for one model to have both"
+fi
+if [[ $zero ]]; then
+    text zero "$parent_tgt" "$tgt" "$zero" '' ''
     held=(--hold-out+="$exp/fetch-zero")
 fi
 text child "$src" "$tgt" "$train" "$dev" "$test" ${held[@]+"${held[@]}"}
@@ -76,6 +84,11 @@ text parent "$parent_src" "$parent_tgt" "$parent_train" "$parent_dev" "$parent_t
     --hold-out+="$exp/fetch-child" ${held[@]+"${held[@]}"}
 stage 2 "Take $pairs pairs" --in "$exp/clean-child" --out "$exp/bitext" -- \
     python -m preprocess.subset --bitext "$exp/clean-child" --out "$exp/bitext" --pairs "$pairs"
+if [[ $apertium == yes ]]; then # early, so that one that is not installed is missed early
+    stage 2 "Translate by Apertium" --in "$exp/bitext/test.$src" --out "$exp/apertium" -- \
+        python -m score.apertium --source "$exp/bitext/test.$src" --source-language "$src" \
+        --target-language "$tgt" --out "$exp/apertium"
+fi
 
 # Numbers of the stages that follow: what a method needs has a lower number than what it makes.
 at_binary=4 at_train=5 at_test=6
@@ -226,12 +239,9 @@ at_train=8 at_test=9
 
 stage 10 "Translate by baselines" --in "$exp/bitext" --out "$exp/baselines" -- \
     python -m score.baselines --bitext "$exp/bitext" --out "$exp/baselines"
-rows=()
+transliteration
 if [[ $apertium == yes ]]; then
-    stage 10 "Translate by Apertium" --in "$exp/bitext/test.$src" --out "$exp/apertium" -- \
-        python -m score.apertium --source "$exp/bitext/test.$src" --source-language "$src" \
-        --target-language "$tgt" --out "$exp/apertium"
-    inputs+=("$exp/apertium") rows=(--systems.apertium "$exp/apertium/apertium.txt")
+    inputs+=("$exp/apertium") systems+=(--systems.apertium "$exp/apertium/apertium.txt")
 fi
 stage 10 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inputs[@]}" \
     --out "$exp/score" -- \
@@ -239,7 +249,7 @@ stage 10 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inp
     --source "$exp/bitext/test.$src" --baseline child --test randomisation --by+ length \
     "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
     --systems.memory "$exp/baselines/memory.txt" \
-    --systems.punctuation "$exp/baselines/punctuation.txt" ${rows[@]+"${rows[@]}"} \
+    --systems.punctuation "$exp/baselines/punctuation.txt" \
     --out "$exp/score"
 
 # Directions that no pair of the training text has: between the two target languages.

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from preprocess.codec import Codec
 from preprocess.subword import DICTIONARY
 from preprocess.tokenise import truecase_file
 from train.checkpoints import load
-from train.hub import TRANSLATION
+from train.hub import TRANSLATION, config_of, positions
 from train.marian_main import VOCABULARY
 
 
@@ -146,7 +147,6 @@ def _from_hugging_face(model: Path, out: Path, quantization: str) -> None:
     from decode.converter import convert
     from decode.generate import save as save_weights
 
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     _clear(out)
     hindrance = convert(model, codec, out / MODEL, quantization)
     if hindrance:
@@ -161,12 +161,8 @@ def _from_hugging_face(model: Path, out: Path, quantization: str) -> None:
     training = model.parent
     if (training / NAME).exists():
         shutil.copyfile(training / NAME, out / "training.json")
-    positions = [
-        part["max_position_embeddings"]
-        for part in (config, config.get("decoder", {}), config.get("encoder", {}))
-        if isinstance(part, dict) and part.get("max_position_embeddings")
-    ]
-    room = min([facts.max_source_tokens, *positions]) - len(frame.around([]))
+    places = positions(config_of(str(model)))
+    room = min(facts.max_source_tokens, places or sys.maxsize) - len(frame.around([]))
     if room < 1:
         raise RecipeError(
             f"{model / TRANSLATION}: max_source_tokens leaves no room for text beside what the "
@@ -174,11 +170,11 @@ def _from_hugging_face(model: Path, out: Path, quantization: str) -> None:
         )
     digest = " ".join(file_record(path).sha256 for path in sorted(model.glob("*.safetensors")))
     src, tgt = facts.source_language, facts.target_language
-    longest = min(positions) - 1 if positions else None
+    longest = places - 1 if places else None
     description = Description(src, tgt, room, quantization, digest, max_output_subwords=longest)
-    write_json(out / DESCRIPTION, vars(description))
     text = card(src, tgt, quantization, None, training, training, facts.family, facts.pretrained)
     (out / CARD).write_text(text, encoding="utf-8")
+    write_json(out / DESCRIPTION, vars(description))
     note(out, quantization=quantization, decoder="transformers" if hindrance else "CTranslate2")
     print(f"{src} to {tgt}, {facts.family}, {quantization}, {_megabytes(out):.1f} MB")
 

@@ -16,7 +16,7 @@ from decode.segments import Frame
 from pipeline.errors import RecipeError
 from pipeline.lines import one_line
 from preprocess.moses import Tokeniser
-from preprocess.normalise import Normaliser
+from preprocess.normalise import DEFAULT, Normaliser
 from train.hub import TRANSLATION, tokenizer_of
 from train.pieces import around, cut
 
@@ -37,13 +37,14 @@ class Translation:
     target_token: str | None  # what each output begins with, after the decoder's start
     max_source_tokens: int
     pretrained: str | None
+    normalise: dict[str, list[str]]  # steps by language, which the training text was given
 
     @staticmethod
     def read(directory: Path) -> "Translation":
         """Read it from a directory of a model; RecipeError if it says too little."""
         path = directory / TRANSLATION
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts = {"normalise": {}, **json.loads(path.read_text(encoding="utf-8"))}
             names = Translation.__dataclass_fields__
             return Translation(**{name: facts[name] for name in names})
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -131,7 +132,7 @@ class PretrainedCodec:
 
     def encode(self, lines: Sequence[str], language: str) -> list[list[str]]:
         """Cut lines of a language into subwords; nothing in them acts as a special token."""
-        form = Normaliser()
+        form = Normaliser(self.translation.normalise.get(language, DEFAULT))
         formed = [form(line) for line in lines]
         if not any(formed):
             return [[] for _ in formed]
@@ -144,7 +145,10 @@ class PretrainedCodec:
         languages = getattr(self.tokeniser, "lang_token_to_id", {})
         ids = [self.numbers[piece] for piece in pieces
                if piece in self.numbers and piece not in languages]  # fmt: skip
-        return one_line(self.tokeniser.decode(ids, skip_special_tokens=True)).strip()
+        text = self.tokeniser.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return one_line(text).strip()
 
     def restore(self, pieces: Sequence[str], language: str) -> str:
         """Running text: a BERT's tokeniser does not say where its words stood together."""

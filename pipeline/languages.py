@@ -50,14 +50,31 @@ tsn tn Latn Tswana|tso ts Latn Tsonga|tuk tk Latn Turkmen|tur tr Latn Turkish
 twi tw Latn Twi|uig ug Arab Uyghur|ukr uk Cyrl Ukrainian|urd ur Arab Urdu
 uzn uz Latn Uzbek|vie vi Latn Vietnamese|wol wo Latn Wolof|xho xh Latn Xhosa
 ydd yi Hebr Yiddish|yor yo Latn Yoruba|zho zh Hans Chinese|zsm ms Latn Malay|zul zu Latn Zulu
+ace - Latn Acehnese|acm - Arab Mesopotamian Arabic|acq - Arab Taʽizzi-Adeni Arabic
+aeb - Arab Tunisian Arabic|ajp - Arab South Levantine Arabic|aka ak Latn Akan
+apc - Arab North Levantine Arabic|ars - Arab Najdi Arabic|ary - Arab Moroccan Arabic
+arz - Arab Egyptian Arabic|awa - Deva Awadhi|ayr ay Latn Central Aymara
+azb - Arab South Azerbaijani|ban - Latn Balinese|bho - Deva Bhojpuri|bjn - Latn Banjar
+bod bo Tibt Tibetan|bug - Latn Buginese|cjk - Latn Chokwe|ckb - Arab Central Kurdish
+crh - Latn Crimean Tatar|dik - Latn Southwestern Dinka|dyu - Latn Dyula|fij fj Latn Fijian
+fon - Latn Fon|hne - Deva Chhattisgarhi|kab - Latn Kabyle|kac - Latn Jingpho|kam - Latn Kamba
+kas ks Arab Kashmiri|kbp - Latn Kabiyè|kea - Latn Kabuverdianu|kik ki Latn Kikuyu
+kmb - Latn Kimbundu|knc kr Latn Central Kanuri|kon kg Latn Kikongo|lij - Latn Ligurian
+lim li Latn Limburgish|lmo - Latn Lombard|ltg - Latn Latgalian|lua - Latn Luba-Kasai
+luo - Latn Luo|lus - Latn Mizo|mag - Deva Magahi|mai - Deva Maithili|min - Latn Minangkabau
+mni - Beng Meitei|mos - Latn Mossi|nus - Latn Nuer|pag - Latn Pangasinan|pap - Latn Papiamento
+prs - Arab Dari|run rn Latn Rundi|sag sg Latn Sango|sat - Olck Santali|scn - Latn Sicilian
+shn - Mymr Shan|smo sm Latn Samoan|szl - Latn Silesian|taq - Latn Tamasheq|tpi - Latn Tok Pisin
+tum - Latn Tumbuka|tzm - Tfng Central Atlas Tamazight|umb - Latn Umbundu|vec - Latn Venetian
+war - Latn Waray|yue - Hant Yue Chinese
 """
 
 # Codes in use beside those of FLORES-200: macrolanguages and older forms.
 _ALIASES = {
-    "ara": "arb", "aze": "azj", "lav": "lvs", "msa": "ind", "nor": "nob", "no": "nob",
+    "ara": "arb", "aze": "azj", "lav": "lvs", "msa": "zsm", "nor": "nob", "no": "nob",
     "orm": "gaz", "fas": "pes", "per": "pes", "pus": "pbt", "sqi": "als", "swa": "swh",
     "uzb": "uzn", "yid": "ydd", "kur": "kmr", "nep": "npi", "mlg": "plt", "que": "quy",
-    "cmn": "zho", "iw": "heb", "ori": "ory", "mon": "khk", "ful": "fuv",
+    "cmn": "zho", "iw": "heb", "ori": "ory", "mon": "khk", "ful": "fuv", "aym": "ayr", "kau": "knc",
 }  # fmt: skip
 
 # The languages of mBART-50 and of M2M-100, by these models' own codes.
@@ -71,7 +88,7 @@ ur_PK vi_VN xh_ZA zh_CN
 _M2M100 = {"nso": "ns", "nob": "no"}
 
 _WITHOUT_SPACES = {"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}
-_SACREBLEU_TOKENIZERS = {"zho": "zh", "jpn": "ja-mecab", "kor": "ko-mecab"}
+_SACREBLEU_TOKENIZERS = {"zho": "zh", "yue": "zh", "jpn": "ja-mecab", "kor": "ko-mecab"}
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}|[0-9]{3}))?", re.IGNORECASE)
 
 
@@ -98,7 +115,7 @@ class Language:
     @property
     def bcp47(self) -> str:
         """The BCP 47 tag, such as `pt-BR`; the script is left out where it is the usual one."""
-        script = "" if self.script == _by_code()[self.iso3].script else f"-{self.script}"
+        script = "" if self.script == _script(self.iso3) else f"-{self.script}"
         return self.moses + script + (f"-{self.region}" if self.region else "")
 
     @property
@@ -110,6 +127,11 @@ class Language:
     def sacrebleu_tokenizer(self) -> str:
         """SacreBLEU's tokeniser for text in this language."""
         return _SACREBLEU_TOKENIZERS.get(self.iso3, "13a")
+
+
+def _script(iso3: str) -> str | None:
+    known = _by_code().get(iso3)
+    return known.script if known else None
 
 
 @cache
@@ -133,11 +155,14 @@ def all_languages() -> list[Language]:
 def find(code: str) -> Language:
     """The language that an ISO 639-1/-3, BCP 47 or FLORES code names, in any letter case.
 
-    Raises RecipeError, with the nearest known codes and names, for any other text.
+    A language that the table does not have is named with its script, as ach_Latn. Raises
+    RecipeError, with the nearest known codes and names, for any other text.
     """
     match = _TAG.fullmatch(code)
     known = _by_code()
     base = known.get(match[1].lower()) if match else None
+    if match and base is None and len(match[1]) == 3 and match[2]:
+        base = Language(match[1].lower(), None, match[2].title(), None, code)
     if base is None or match is None:
         names = {
             language.name.lower(): language.iso1 or language.iso3 for language in known.values()
@@ -146,6 +171,8 @@ def find(code: str) -> Language:
         near += difflib.get_close_matches(code.lower()[:3], known, 3, 0.5)
         listed = ", ".join(f"{c} ({known[c].name})" for c in dict.fromkeys(near))
         hint = f"did you mean {listed}?" if listed else "use an ISO 639 code such as es or spa"
+        if match and len(code) == 3:
+            hint += f" (a language that is not in our table goes by {code}_Latn, with its script)"
         raise RecipeError(f"unknown language code {code!r}; {hint}")
     script = match[2].title() if match[2] else base.script
     region = match[3].upper() if match[3] else None
@@ -168,5 +195,5 @@ def m2m100(language: Language) -> str:
 
 def _usual(language: Language) -> str:
     """Its short code; in another script than the usual one it is none that these models know."""
-    usual = language.script == _by_code()[language.iso3].script
+    usual = language.script == (_script(language.iso3) or language.script)
     return language.moses if usual else f"{language.moses}-{language.script}"

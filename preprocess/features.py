@@ -21,7 +21,7 @@ _SCRIPT_NAMES = {
     "Sinh": "SINHALA", "Thai": "THAI", "Laoo": "LAO", "Tibt": "TIBETAN", "Mymr": "MYANMAR",
     "Geor": "GEORGIAN", "Ethi": "ETHIOPIC", "Khmr": "KHMER", "Armn": "ARMENIAN",
     "Hang": "HANGUL", "Hani": "CJK", "Hira": "HIRAGANA", "Kana": "KATAKANA",
-    "Tfng": "TIFINAGH", "Nkoo": "NKO",
+    "Tfng": "TIFINAGH", "Nkoo": "NKO", "Olck": "OL",
 }  # fmt: skip
 # Blocks of one script, all of them letters.
 _BLOCKS = ((0x3400, 0x4DBF, "Hani"), (0x4E00, 0x9FFF, "Hani"), (0xAC00, 0xD7A3, "Hang"),

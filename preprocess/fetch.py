@@ -55,6 +55,11 @@ def fetch(
     """
     if find(src) == find(tgt):
         raise RecipeError(f"source and target are both {find(src).name}; choose two languages")
+    for code in (src, tgt):
+        if find(code).name == code:
+            print(
+                f"{code} is in no table of ours: it gets no rules of its own, as for abbreviations"
+            )
     fetcher, changes = Fetcher(lock), Counter[str]()
     shares = {"test": 0 if test else test_share, "dev": 0 if dev else dev_share}
     sets: dict[str, list[tuple[str, str]]] = {name: [] for name in SETS}

@@ -126,8 +126,9 @@ def script(pairs: Pairs) -> Scores:
     """Share of the letters that are of the language's own script; 1 for a line without any."""
     shares = []
     for side, code in zip(pairs.sides, _languages(pairs), strict=True):
-        own = side.scripts[:, script_columns(find(code).script)].sum(axis=1)
-        letters = side.scripts.sum(axis=1)
+        letters, columns = side.scripts.sum(axis=1), script_columns(find(code).script)
+        # A script that is not told from others may be any.
+        own = side.scripts[:, columns].sum(axis=1) if columns else letters
         shares.append(np.where(letters, own / np.maximum(letters, 1), 1.0))
     return _both(shares)
 

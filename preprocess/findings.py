@@ -118,7 +118,7 @@ def _of_a_side(where: str, code: str, side: dict[str, Any]) -> Iterator[Finding]
     columns = script_columns(language.script)
     own_names = {SCRIPTS[column] for column in columns}
     own = sum(share for name, share in side["scripts"].items() if name in own_names)
-    if side["scripts"] and own < 0.95:
+    if columns and side["scripts"] and own < 0.95:
         main = next(name for name in side["scripts"] if name not in own_names)
         yield Finding(
             ERROR if own < 0.5 else WARNING, "letters of another script than the language's",

@@ -15,7 +15,7 @@ import tiny
 from decode.backtranslate import backtranslate, read_synthetic
 from decode.bundle import Bundle
 from decode.export import export
-from decode.huggingface import Translation
+from decode.huggingface import PretrainedCodec, Translation
 from decode.search import Search
 from pipeline.errors import RecipeError
 from train.families import end_of
@@ -110,6 +110,23 @@ def test_a_bert_gives_running_text(models: Any) -> None:
     line = "Ábc, déf! (1)"
     pieces = codec.encode([line], "es")[0]
     assert codec.decode(pieces) == "Ábc, déf! ( 1 )" and codec.restore(pieces, "es") == line
+
+
+@pytest.mark.parametrize("family", ["t5", "marian", "m2m_100"])
+def test_text_is_of_the_form_of_the_training_text(models: Any, family: str, tmp_path: Path) -> None:
+    """Steps of preprocess.clean go with the model; and spaces stay, whatever it says of them."""
+    made = shutil.copytree(models(family), tmp_path / "model")
+    said = json.loads((made / "translation.json").read_text())
+    (made / "translation.json").write_text(
+        json.dumps({**said, "normalise": {"es": ["nfkc", "quotes"], "ca": []}})
+    )
+    settings = json.loads((made / "tokenizer_config.json").read_text())
+    settings["clean_up_tokenization_spaces"] = True
+    (made / "tokenizer_config.json").write_text(json.dumps(settings))
+    codec = PretrainedCodec(made)
+    assert codec.encode(["“guru ½”"], "es") == codec.encode(['"guru 1⁄2"'], "es")
+    assert codec.encode(["“guru ½”"], "ca") != codec.encode(['"guru 1⁄2"'], "ca")
+    assert codec.decode(codec.encode(["déf ! , ."], "es")[0]) == "déf ! , ."
 
 
 @pytest.mark.parametrize("family", ["m2m_100", "mbart"])

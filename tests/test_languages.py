@@ -19,6 +19,7 @@ from pipeline.languages import find
         ("sw", "swh_Latn", "sw", "sw"),
         ("hsb", "hsb_Latn", "hsb", "hsb"),
         ("ara", "arb_Arab", "ar", "ar"),
+        ("ach_latn", "ach_Latn", "ach", "ach-Latn"),  # in no table
     ],
 )
 def test_codes_of_all_kinds(code: str, flores: str, moses: str, bcp47: str) -> None:
@@ -26,7 +27,9 @@ def test_codes_of_all_kinds(code: str, flores: str, moses: str, bcp47: str) -> N
     assert (language.flores, language.moses, language.bcp47) == (flores, moses, bcp47)
 
 
-@pytest.mark.parametrize("code", ["zz", "xx-YY", "e", "", "spanisch?", "es_", "es ca"])
+@pytest.mark.parametrize(
+    "code", ["zz", "xx-YY", "ach", "ac_Latn", "e", "", "spanisch?", "es_", "es ca"]
+)
 def test_an_unknown_code_is_an_error(code: str) -> None:  # Z3
     with pytest.raises(RecipeError, match="unknown language code"):
         find(code)

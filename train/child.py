@@ -16,6 +16,9 @@ from pipeline.progress import on_terminal
 from train.curves import Record
 from train.trouble import DivergenceWatch
 
+# Starts several processes, which get so long for a checkpoint when they are told to stop; not
+# longer, because those that wait for one that failed get it, too.
+TORCHRUN = ("torch.distributed.run", "--standalone", "--shutdown-timeout=300")
 # For a training on the CPU, unless the user has set them.
 ENVIRONMENT = {
     # A spinning thread takes the core that another process needs: speed falls to a third.

@@ -30,7 +30,7 @@ from train.checkpoints import (
     numbered,
     updates_of,
 )
-from train.child import run
+from train.child import TORCHRUN, run
 from train.curves import parameters, parse_record, plot, read_curves
 from train.data import check_data, check_parent, number_of_pairs
 from train.fairseq_main import main as fairseq_main
@@ -290,7 +290,7 @@ def _run(
         environment["OMP_NUM_THREADS"] = str(cpu_threads or max(1, cores() // processes))
     start = [sys.executable, "-m"]
     if processes > 1:
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+        start += [*TORCHRUN, f"--nproc-per-node={processes}", "-m"]
     # Named by an import, so that the stage depends on its code.
     full = [*start, fairseq_main.__module__, json.dumps(settings), *command_line]
     with open(out / LOG, "a", encoding="utf-8") as log:

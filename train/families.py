@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from pipeline.errors import RecipeError
-from pipeline.languages import Language, find, m2m100, mbart50
+from pipeline.languages import find, m2m100, mbart50
 from preprocess.denoise import PAIR as DENOISED
 from train.pieces import around, cut
 
@@ -46,18 +46,11 @@ def family(config: Any, tokenizer: Any) -> str:
     return names[kind]
 
 
-def tags(
-    config: Any,
-    tokenizer: Any,
-    source: str,
-    target: str,
-    prefix: str | None = None,
-    new_language: str | None = None,
-) -> Tags:
+def tags(config: Any, tokenizer: Any, source: str, target: str, prefix: str | None = None) -> Tags:
     """Prefix and language tokens of a model for a pair of our codes.
 
-    `prefix` takes the place of the family's own. `new_language` is a code that need not be known,
-    which `add_language` has added. Raises RecipeError for a language that the model does not have.
+    `prefix` takes the place of the family's own. Raises RecipeError for a language that the model
+    does not have.
     """
     kind = family(config, tokenizer)
     if prefix is not None and kind in ("mbart", "m2m_100", "nllb"):
@@ -66,8 +59,7 @@ def tags(
         if prefix is None and (source, target) == DENOISED:
             prefix = ""
         if prefix is None:
-            names = [c if c == new_language else _known(c, True).name for c in (source, target)]
-            prefix = f"translate {names[0]} to {names[1]}: "
+            prefix = f"translate {find(source).name} to {find(target).name}: "
         return Tags(kind, source, target, prefix)
     if kind == "encoder-decoder":
         return Tags(kind, source, target, prefix or "")
@@ -76,7 +68,7 @@ def tags(
         if prefix is None:
             prefix = f">>{_of_marian(target, codes)}<< " if codes else ""
         return Tags(kind, source, target, prefix)
-    tokens = [token_of(kind, code, new_language) for code in (source, target)]
+    tokens = [token_of(kind, code) for code in (source, target)]
     for code, token in zip((source, target), tokens, strict=True):
         if tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
             known = language_tokens(tokenizer)
@@ -94,23 +86,9 @@ def tags(
     return Tags(kind, source, target, "", *tokens)
 
 
-def _known(code: str, takes_new: bool) -> Language:
-    try:
-        return find(code)
-    except RecipeError as error:
-        advice = "--new-language" if takes_new else "a model of another family"
-        raise RecipeError(f"{error}; a language without a code takes {advice}") from error
-
-
-def token_of(kind: str, code: str, new_language: str | None = None) -> str:
-    """The token that stands for a language in mBART-50, M2M-100 or NLLB."""
-    if code == new_language:
-        try:
-            flores = find(code).flores
-        except RecipeError:  # then in NLLB's manner, Latin letters unless it says others
-            flores = code if "_" in code else f"{code}_Latn"
-        return flores if kind == "nllb" else f"{code.partition('_')[0]}_XX"
-    language = _known(code, kind != "m2m_100")
+def token_of(kind: str, code: str) -> str:
+    """The token that stands for a language in mBART-50, M2M-100 or NLLB, or would."""
+    language = find(code)
     if kind == "nllb":
         return language.flores
     return f"__{m2m100(language)}__" if kind == "m2m_100" else mbart50(language)
@@ -125,7 +103,7 @@ def language_tokens(tokenizer: Any) -> list[str]:
 
 
 def _of_marian(code: str, codes: Sequence[str]) -> str:
-    language = _known(code, False)
+    language = find(code)
     for name in (code, language.iso3, language.moses, language.flores):
         if name in codes:
             return name
@@ -161,7 +139,7 @@ def add_language(model: Any, tokenizer: Any, code: str, like: Sequence[str] = ()
         raise RecipeError(f"this {kind} model has no language tokens, so --new-language adds none")
     if kind == "marian":
         raise RecipeError("a new >>language<< of a Marian model is not supported; take NLLB")
-    known, token = language_tokens(tokenizer), token_of(kind, code, code)
+    known, token = language_tokens(tokenizer), token_of(kind, code)
     if token in known:
         raise RecipeError(f"this model has {token} already; leave --new-language out")
     others = [token_of(kind, other) for other in like] or known

@@ -111,18 +111,24 @@ def _learn(
     lines = [line for path in text for line in read_lines(path) if line.strip()]
     if not lines:
         raise RecipeError(f"{text[0]} has no text to learn subwords from")
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
-        model_prefix=str(place / kind),
-        model_type=kind,
-        vocab_size=size,
-        hard_vocab_limit=False,
-        character_coverage=1.0,
-        normalization_rule_name="identity",
-        max_sentence_length=1 << 20,
-        num_threads=1,
-        minloglevel=2,
-    )
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_prefix=str(place / kind),
+            model_type=kind,
+            vocab_size=size,
+            hard_vocab_limit=False,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            max_sentence_length=1 << 20,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise RecipeError(
+            f"a vocabulary of {size} cannot be learned from {text[0]} ({error}); with too few for "
+            "its characters, choose a larger --vocab-size"
+        ) from error
     path = place / f"{kind}.model"
     model = sentencepiece.SentencePieceProcessor(model_file=str(path))
     numbers = range(3, model.get_piece_size())

@@ -36,6 +36,8 @@ def first_gpu() -> str:
     return os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
 
 
+# Parts of a BERT that its checkpoint may lack, or that a decoder has beside it.
+_NEW = ("pooler.", "cls.", "lm_head.", "crossattention.")
 # What training leaves beside a model, for decoding: its languages, prefix and tokens.
 TRANSLATION = "translation.json"
 
@@ -48,18 +50,41 @@ def load(model: str, kind: str = "AutoModelForSeq2SeqLM") -> tuple[Any, Any]:
     a model is never run. Raises RecipeError.
     """
     tokenizer = _read("AutoTokenizer", model)
-    # Else the weights keep the 16 bits that some were published with.
-    net = _read(kind, model, dtype="float32")
+    net = _weights(kind, model)
     tokenizer.padding_side = "right"  # XLNet's is left, and targets would follow
     return net, tokenizer
+
+
+def _weights(kind: str, model: str, **options: Any) -> Any:
+    # Else they keep the 16 bits that some were published with.
+    net, said = _read(kind, model, dtype="float32", output_loading_info=True, **options)
+    parameters = {name for name, _ in net.named_parameters()}
+    new = () if kind == "AutoModelForSeq2SeqLM" else _NEW
+    missing = [name for name in sorted(parameters & {*said["missing_keys"]})
+               if not any(part in name for part in new)]  # fmt: skip
+    if missing:
+        raise RecipeError(
+            f"{model} lacks {len(missing):,} of the model's weights, such as {missing[0]}; copy it "
+            "again, or take the model that its config.json is of"
+        )
+    return net
+
+
+def decoder_of(model: str, config: Any) -> Any:
+    """A pretrained encoder as a decoder, of this configuration. Raises RecipeError."""
+    return _weights("AutoModelForCausalLM", model, config=config)
 
 
 def _read(kind: str, model: str, **options: Any) -> Any:
     here = Path(model).is_dir()
     options |= {"local_files_only": here, "trust_remote_code": False}
+    transformers = library()
+    from safetensors import SafetensorError
+
     try:
-        return getattr(library(), kind).from_pretrained(model, **options)
-    except (OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        return getattr(transformers, kind).from_pretrained(model, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError,
+            pickle.UnpicklingError) as error:  # fmt: skip
         first = str(error).strip().partition("\n")[0]
         if here:
             raise RecipeError(f"{model} cannot be read as {kind}: {first}") from error
@@ -73,11 +98,21 @@ def config_of(model: str) -> Any:
     return _read("AutoConfig", model)
 
 
+def positions(config: Any) -> int | None:
+    """Tokens that a model has places for, on the side that has fewer; None without a limit."""
+    found = []
+    for part in (config, getattr(config, "encoder", None), getattr(config, "decoder", None)):
+        places = getattr(part, "max_position_embeddings", None) or 0
+        if part is not None and part.model_type in ("roberta", "xlm-roberta"):
+            places -= part.pad_token_id + 1  # it counts from there
+        if places > 0:
+            found.append(places)
+    return min(found, default=None)
+
+
 def weights_of(directory: Path) -> Any:
     """A model that was trained here, in float32, from safetensors alone. Raises RecipeError."""
-    return _read(
-        "AutoModelForSeq2SeqLM", str(directory), dtype="float32", use_safetensors=True
-    ).eval()
+    return _weights("AutoModelForSeq2SeqLM", str(directory), use_safetensors=True).eval()
 
 
 def tokenizer_of(model: str) -> Any:

@@ -15,8 +15,9 @@ from pipeline.lines import read_lines
 from pipeline.manifest import UNFINISHED, note, write_json
 from pipeline.parallel import cores
 from preprocess.bitext import languages, refuse_mixed
+from preprocess.tokenise import TOKENISATION
 from train import huggingface_main
-from train.child import run
+from train.child import TORCHRUN, run
 from train.curves import parse_record, plot, read_curves
 from train.hub import config_of, first_gpu, identity
 from train.settings import refuse_changes
@@ -75,7 +76,8 @@ def finetune(
         lora: rank of low-rank updates of the attention, all else staying as it is (Hu et al. 2022);
             0 trains everything.
         trim: leave out subwords that the training text does not have.
-        new_language: source or target code that the model does not know; it gets a token.
+        new_language: source or target code that the model does not know, such as ach_Latn; it gets
+            a token.
         new_language_like: the new token begins as the mean of these languages' (default: all).
         prefix: put before each source in the place of "translate Spanish to Galician: ".
         precision: number format of a GPU's products; fp16 overflows in T5s.
@@ -119,6 +121,15 @@ def finetune(
 def _check(bitext: Path, model: str, settings: dict[str, Any]) -> None:
     """Refuse what cannot go well. Raises RecipeError."""
     refuse_mixed(bitext)
+    if (bitext / TOKENISATION).exists():
+        raise RecipeError(
+            f"{bitext} is tokenised, and a pretrained model has a tokeniser of its own; take the "
+            "directory that it was made from"
+        )
+    for name in ("train", "dev"):
+        for language in languages(bitext):
+            if not (bitext / f"{name}.{language}").exists():
+                raise RecipeError(f"{bitext} has no {name}.{language}; make it by preprocess.clean")
     for name in ("updates", "batch_size", "accumulate", "max_length", "evaluate_every"):
         if settings[name] < 1:
             raise RecipeError(
@@ -162,7 +173,7 @@ def _run(out: Path, settings: dict[str, Any], processes: int, cpu_threads: int |
     if processes == 1:
         environment["CUDA_VISIBLE_DEVICES"] = first_gpu()
     else:
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+        start += [*TORCHRUN, f"--nproc-per-node={processes}", "-m"]
     with open(out / LOG, "a", encoding="utf-8") as log:
         log.write(f"$ train.huggingface {json.dumps(settings)}\n")
     # Named by an import, so that the stage depends on its code.

@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from math import log
 from pathlib import Path
@@ -24,10 +24,11 @@ from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
 from pipeline.manifest import UNFINISHED, write_json
 from preprocess.bitext import languages
+from preprocess.normalise import read_steps
 from train import stopping
 from train.examples import Examples, read_examples
 from train.families import Tags, add_language, tags
-from train.hub import TRANSLATION, library, load
+from train.hub import TRANSLATION, library, load, positions
 from train.trim import trim
 
 CHECKPOINTS, MODEL, WHOLE = "checkpoints", "model", "whole"
@@ -48,7 +49,7 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, Any, Tags, Examples, dict[st
     model, tokenizer = load(settings["model"])
     if new:
         add_language(model, tokenizer, new, settings["new_language_like"] or ())
-    said = tags(model.config, tokenizer, *languages(bitext), settings["prefix"], new)
+    said = tags(model.config, tokenizer, *languages(bitext), settings["prefix"])
     _check_length(model.config, settings["max_length"])
     text = read_examples(bitext, tokenizer, said, settings["max_length"])
     facts: dict[str, Any] = {
@@ -70,7 +71,7 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, Any, Tags, Examples, dict[st
 
 
 def _check_length(config: Any, length: int) -> None:
-    places = getattr(config, "max_position_embeddings", None)
+    places = positions(config)
     if places and length > places:
         raise RecipeError(f"the model has {places} positions; --max-length {length} is too much")
 
@@ -141,6 +142,9 @@ def _trainer(
                 )
             return loss
 
+        def _get_train_sampler(self, *_: Any) -> Any:
+            return _ByLength(text.train, settings, lambda: int(self.state.epoch or 0))
+
         def _get_eval_sampler(self, dataset: Any) -> Any:
             # Else dev, too, comes by length, and translations meet the references of others.
             return torch.utils.data.SequentialSampler(dataset)
@@ -193,7 +197,6 @@ def _trainer(
         gradient_accumulation_steps=settings["accumulate"],
         learning_rate=settings["learning_rate"],
         warmup_steps=settings["warmup"],
-        train_sampling_strategy="group_by_length",
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",
@@ -216,8 +219,7 @@ def _trainer(
         ddp_backend="gloo" if not gpu and "RANK" in os.environ else None,
         remove_unused_columns=False,
         label_names=["labels"],
-        # A BERT as an encoder has a layer that only its first pretraining used.
-        ddp_find_unused_parameters=model.config.model_type == "encoder-decoder",
+        ddp_find_unused_parameters=_leaves_out(model.config),
         report_to="none",
         disable_tqdm=True,
     )
@@ -242,6 +244,37 @@ def _trainer(
     # arguments, as M2M-100's has, whose loss is a mean: gradients then grow with --accumulate.
     trainer.model_accepts_loss_kwargs = False
     return trainer, ours
+
+
+class _ByLength(torch.utils.data.Sampler):  # type: ignore[type-arg]
+    """Pairs of like length together, in an order of the seed and the epoch alone.
+
+    Hugging Face's sampler draws from what the process has drawn before: several processes would
+    have other orders, and one that goes on after an interruption that of the first epoch.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Any], settings: dict[str, Any], epoch: Callable[[], int]
+    ) -> None:
+        self._lengths = [len(pair["input_ids"]) for pair in pairs]
+        self._together = settings["batch_size"] * settings["accumulate"]
+        self._seed, self._epoch = settings["seed"], epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        from transformers.trainer_pt_utils import get_length_grouped_indices
+
+        drawn = torch.Generator().manual_seed(1_000_000 * self._seed + self._epoch())
+        return iter(get_length_grouped_indices(self._lengths, self._together, generator=drawn))
+
+
+def _leaves_out(config: Any) -> bool:
+    """Whether some updates have no use for some parameters."""
+    # A BERT as an encoder has a layer that only its first pretraining used; M2M-100 drops layers.
+    dropped = (getattr(config, f"{side}_layerdrop", 0) for side in ("encoder", "decoder"))
+    return config.model_type == "encoder-decoder" or any(dropped)
 
 
 def _limit(text: Examples, most: int) -> int:
@@ -288,7 +321,8 @@ def _save(
         model = model.merge_and_unload()
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    facts = {"max_source_tokens": text.longest_source, "pretrained": settings["pretrained"]}
+    facts = {"max_source_tokens": text.longest_source, "pretrained": settings["pretrained"],
+             "normalise": read_steps(Path(settings["bitext"]))}  # fmt: skip
     write_json(partial / TRANSLATION, {**asdict(said), **facts})
     os.replace(partial, out / MODEL)
 

@@ -12,6 +12,9 @@ def cut(
     Nothing in the text acts as a special token (`</s>`, say) unless `special`. `target` is for
     Marian's tokenisers, which cut the two sides each in its own way; others would add tags.
     """
+    if hasattr(tokenizer, "supported_language_codes") and not special:
+        # A Marian's takes what a line begins with for the language to translate into.
+        lines = [f" {line}" if line.startswith(">>") else line for line in lines]
     rows: list[list[int]] = tokenizer(
         **{"text_target" if target else "text": list(lines)},
         add_special_tokens=False,

@@ -13,7 +13,7 @@ from pipeline.command import command
 from pipeline.errors import RecipeError
 from pipeline.manifest import note
 from train.families import end_of
-from train.hub import config_of, library, load, tokenizer_of
+from train.hub import config_of, decoder_of, library, load, tokenizer_of
 
 _DECODERS = ("bert", "roberta", "xlm-roberta")
 _ENCODERS = (*_DECODERS, "xlnet")
@@ -49,7 +49,8 @@ def warmstart(encoder: str, out: Path, decoder: str = "same", seed: int = 1) -> 
             raise RecipeError(
                 f"a model of type {config.model_type} cannot be {role}; take {', '.join(known)}"
             )
-    above = _decoder(decoder, above_config)
+    above_config.is_decoder = above_config.add_cross_attention = True
+    above = decoder_of(decoder, above_config)
     shared = _share_vocabulary(above, decoder, tokenizer)
     _new_output(above)
     model = transformers.EncoderDecoderModel(encoder=below, decoder=above)
@@ -67,17 +68,6 @@ def warmstart(encoder: str, out: Path, decoder: str = "same", seed: int = 1) -> 
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{count:,} parameters; {shared:,} subwords of the decoder kept their embeddings")
     note(out, encoder=encoder, decoder=decoder, parameters=count, shared=shared, seed=seed)
-
-
-def _decoder(name: str, config: Any) -> Any:
-    config.is_decoder = config.add_cross_attention = True
-    return library().AutoModelForCausalLM.from_pretrained(
-        name,
-        config=config,
-        dtype="float32",
-        local_files_only=Path(name).is_dir(),
-        trust_remote_code=False,
-    )
 
 
 def _share_vocabulary(model: Any, name: str, tokenizer: Any) -> int:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.errors import RecipeError
 from preprocess.bitext import languages, write_languages
 from preprocess.denoise import corrupt, denoise
-from train import huggingface_main
+from train import huggingface_main, stopping
 from train.curves import read_curves
 from train.examples import read_examples
 from train.families import Tags, add_language, encode, tags, token_of
@@ -654,6 +654,29 @@ def test_the_order_of_batches_is_that_of_seed_and_epoch_alone(
     # Of about the same length together: in any order, 16 lines are padded to about the longest.
     tokens = sum(map(len, tokenizer(first)["input_ids"]))
     assert max(lengths) < 1.25 * tokens
+
+
+def test_an_interruption_in_a_later_epoch_changes_no_bit(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = shutil.copytree(model("t5"), tmp_path / "first")
+    config = json.loads((here / "config.json").read_text())
+    (here / "config.json").write_text(json.dumps({**config, "dropout_rate": 0.1}))
+    runs = {name: settings(bitext, here, tmp_path / name, updates=10, batch_size=100,
+                           evaluate_every=5, learning_rate=5e-3)
+            for name in ("whole", "interrupted")}  # fmt: skip
+    huggingface_main.train(runs["whole"])
+    looks = iter(range(1, 99))
+    with monkeypatch.context() as patch:  # told so after update 7, in the third epoch
+        patch.setattr(stopping, "asked", lambda: next(looks) == 7)
+        huggingface_main.train(runs["interrupted"])
+    assert json.loads((tmp_path / "interrupted/unfinished.json").read_text()) == {"updates": 7}
+    assert not (tmp_path / "interrupted/model").exists()
+    (tmp_path / "interrupted/unfinished.json").unlink()
+    huggingface_main.train(runs["interrupted"])
+    last = "checkpoints/checkpoint-10/model.safetensors"
+    whole, interrupted = (load_file(tmp_path / name / last) for name in runs)
+    assert all(torch.equal(whole[name], interrupted[name]) for name in whole)
 
 
 @pytest.mark.slow

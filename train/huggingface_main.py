@@ -182,6 +182,11 @@ def _trainer(
                 _print("train_inner", record)
 
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
+            if not metrics["eval_loss"] < float("inf"):
+                raise RecipeError(
+                    f"the loss of dev is no number after update {state.global_step}: the training "
+                    "diverged; lower --learning-rate, or take --precision fp32"
+                )
             if state.is_world_process_zero:
                 record = {"valid_num_updates": state.global_step, "valid_loss":
                           metrics["eval_loss"], "valid_nll_loss": metrics["eval_loss"] / log(2),

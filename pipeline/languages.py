@@ -87,6 +87,8 @@ ur_PK vi_VN xh_ZA zh_CN
 # Where it is not the two-letter code, or that of ISO 639-3 if there is none.
 _M2M100 = {"nso": "ns", "nob": "no"}
 
+# Scripts of no language above, by ISO 15924.
+_RARE_SCRIPTS = "Adlm Cans Cher Cham Hant Java Kali Lepc Lisu Mong Mtei Nkoo Syrc Thaa Vaii Yiii"
 _WITHOUT_SPACES = {"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}
 _SACREBLEU_TOKENIZERS = {"zho": "zh", "yue": "zh", "jpn": "ja-mecab", "kor": "ko-mecab"}
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}|[0-9]{3}))?", re.IGNORECASE)
@@ -135,6 +137,11 @@ def _script(iso3: str) -> str | None:
 
 
 @cache
+def _scripts() -> set[str]:
+    return {language.script for language in _by_code().values()} | {*_RARE_SCRIPTS.split()}
+
+
+@cache
 def _by_code() -> dict[str, Language]:
     table = {}
     for entry in _TABLE.strip().replace("\n", "|").split("|"):
@@ -162,8 +169,10 @@ def find(code: str) -> Language:
     known = _by_code()
     base = known.get(match[1].lower()) if match else None
     if match and base is None and len(match[1]) == 3 and match[2]:
-        base = Language(match[1].lower(), None, match[2].title(), None, code)
-    if base is None or match is None:
+        iso3, script = match[1].lower(), match[2].title()
+        base = Language(iso3, None, script, None, f"{iso3}_{script}")
+    # A typing error in a script would be another language without rules.
+    if base is None or match is None or (match[2] and match[2].title() not in _scripts()):
         names = {
             language.name.lower(): language.iso1 or language.iso3 for language in known.values()
         }
@@ -171,8 +180,8 @@ def find(code: str) -> Language:
         near += difflib.get_close_matches(code.lower()[:3], known, 3, 0.5)
         listed = ", ".join(f"{c} ({known[c].name})" for c in dict.fromkeys(near))
         hint = f"did you mean {listed}?" if listed else "use an ISO 639 code such as es or spa"
-        if match and len(code) == 3:
-            hint += f" (a language that is not in our table goes by {code}_Latn, with its script)"
+        if match:
+            hint += " (one that is not in our table goes by its code and script, as ach_Latn)"
         raise RecipeError(f"unknown language code {code!r}; {hint}")
     script = match[2].title() if match[2] else base.script
     region = match[3].upper() if match[3] else None

@@ -153,7 +153,7 @@ def language(pairs: Pairs, side: str = "both") -> Scores:
             raise RecipeError(
                 f"filter language: py3langid does not know {find(code).name}; take the filter out"
             )
-    return _both([_probabilities(text.lines, find(code).moses) for text, code in chosen])
+    return _both([_probabilities(text.lines, told_as(code)) for text, code in chosen])
 
 
 def _probabilities(lines: Sequence[str], code: str) -> list[float]:
@@ -170,13 +170,20 @@ def _langid() -> Any:
 
 
 def identifier(line: str) -> dict[str, float]:
-    """Language codes (ISO 639-1, as py3langid has them) and their probabilities for a line."""
+    """Languages, as py3langid calls them (see `told_as`), and their probabilities for a line."""
     return {code: float(share) for code, share in _langid().rank(line)}
+
+
+def told_as(code: str) -> str:
+    """The name that py3langid has for a language, or would have."""
+    language, known = find(code), _langid().nb_classes
+    names = (language.moses, language.iso3, "no" if language.iso3 == "nob" else "")
+    return next((name for name in names if name in known), language.moses)
 
 
 def identifiable(code: str) -> bool:
     """Whether py3langid knows a language."""
-    return find(code).moses in _langid().nb_classes
+    return told_as(code) in _langid().nb_classes
 
 
 def and_language(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pipeline.languages import find
 from preprocess.features import SCRIPTS, script_columns
-from preprocess.filters import identifiable
+from preprocess.filters import identifiable, told_as
 
 # An error says that training on the text would be a waste of time.
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -161,9 +161,9 @@ def _of_its_language(
         )  # fmt: skip
         return
     seen = identified["languages"]
-    own = seen.get(find(code).moses, {"share": 0.0})["share"]
+    own = seen.get(told_as(code), {"share": 0.0})["share"]
     top = next(iter(seen))
-    others = {find(other).moses for other in report["languages"]} - {find(code).moses}
+    others = {told_as(other) for other in report["languages"]} - {told_as(code)}
     # A few lines, or short ones, are too little to stop for.
     if own < 0.5 and top in others and seen[top]["share"] > 0.5 and identified["lines"] >= 50:
         yield Finding(

@@ -119,7 +119,7 @@ stage() {
     local number=$1 title=$2 out='' arguments=() status=0
     shift 2
     while [[ $1 != -- ]]; do
-        [[ $1 == --out ]] && out=$2
+        [[ $1 == --out ]] && out=${2%/}
         arguments+=("$1") && shift
     done
     shift
@@ -170,7 +170,7 @@ each_seed() {
 }
 
 # transliteration: to the systems to be scored, the source in Latin letters, where score.baselines
-# has written it.
+# has written it (so --dry-run leaves it out as long as it has not).
 transliteration() {
     local file=$exp/baselines/transliteration.txt
     [[ ! -f $file ]] || systems+=(--systems.transliteration "$file")
@@ -221,12 +221,12 @@ page() {
 # results --source FILE --references FILE --hypotheses FILE: at the end of a complete run, print
 # scores, samples, times and what to do next, and write report.html.
 results() {
-    local run scores bundle=${6%/*} bundles=("$exp"/bundle*)
+    local run scores bundle=${6%/*}
     _complete || return 0
     _leave
     bundle=$exp/bundle${bundle#"$exp/translate"} # by which translate-NAME/hypotheses.txt was made
-    [[ -d $bundle ]] || bundle=${bundles[0]}
-    scores=$exp/$(grep -m 1 '^score' "$exp/stages.txt")/scores.json
+    [[ -d $bundle ]] || bundle=$exp/$(grep -m 1 '^bundle' "$exp/stages.txt" || :)
+    scores=$exp/$(grep -m 1 '^score' "$exp/stages.txt" || :)/scores.json
     "$python" -m score.report --exp "$exp" "$@"
     echo
     page "${@:1:4}"

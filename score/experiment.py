@@ -13,6 +13,7 @@ from pipeline.errors import RecipeError
 from pipeline.manifest import REPOSITORY, Manifest, ancestors, owner
 from score.measures import Counts, measure
 from score.metrics import COUNTS, SCORES, seeds_of
+from score.paper import FILE as PAPER
 from score.statistics import Samples, bootstrap
 
 # Left by recipes/stages.sh: the command, and the directories of its stages.
@@ -95,7 +96,7 @@ class System:
         return np.asarray(np.mean(drawn, axis=0))
 
 
-def _of_last_run(experiment: Path, files: str) -> list[Path]:
+def of_last_run(experiment: Path, files: str) -> list[Path]:
     """Directories that have such files; not those that only earlier settings have left."""
     found = [path.parent for path in experiment.glob(files)]
     if (experiment / STAGES).is_file():
@@ -106,7 +107,7 @@ def _of_last_run(experiment: Path, files: str) -> list[Path]:
 
 def all_scores(experiment: Path) -> list[Path]:
     """Directories of all scores of an experiment, those of test first; RecipeError if none."""
-    found = _of_last_run(experiment, f"score*/{SCORES}")
+    found = of_last_run(experiment, f"score*/{SCORES}")
     if not found:
         raise RecipeError(f"{experiment} has no scores yet; run its recipe to the last stage")
     return sorted(found, key=lambda path: (set_of(path) != "test", path.name))
@@ -219,11 +220,17 @@ def stages_of(experiment: Path) -> list[tuple[Path, Manifest]]:
 
     Raises RecipeError if there is none.
     """
-    found = [(path, Manifest.read(path)) for path in _of_last_run(experiment, "*/manifest.json")]
+    found = [(path, Manifest.read(path)) for path in of_last_run(experiment, "*/manifest.json")]
     done = [(path, manifest) for path, manifest in found if manifest]
     if not done:
         raise RecipeError(f"{experiment} was not made by a recipe: no stage left a manifest there")
     return sorted(done, key=lambda item: (int(item[1].stage), item[1].started))
+
+
+def read_papers(experiment: Path) -> list[dict[str, Any]]:
+    """What score.paper wrote, for each test set."""
+    paths = sorted(path / PAPER for path in of_last_run(experiment, f"*/{PAPER}"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def beside_scores(experiment: Path) -> Iterator[str]:
@@ -233,7 +240,8 @@ def beside_scores(experiment: Path) -> Iterator[str]:
         if "off_target" in facts:
             shares = [f"{name} {share:.1f} %" if share is not None else f"{name} -"
                       for name, share in facts["off_target"].items()]  # fmt: skip
-            yield f"{manifest.title}, lines in another language: {', '.join(shares)}"
+            told = ", ".join(shares) or "not told, as py3langid does not know one of the languages"
+            yield f"{manifest.title}, lines in another language: {told}"
         if "language_told" in facts:
             yield (
                 f"{manifest.title}: of {facts['sentences']:,} sentences {facts['found']:.1f} % "

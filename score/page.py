@@ -28,6 +28,7 @@ from score.experiment import (
     hosts,
     maker,
     read,
+    read_papers,
     repeat,
     set_of,
     signatures,
@@ -37,7 +38,6 @@ from score.experiment import (
 )
 from score.measures import measure
 from score.metrics import SCORES
-from score.paper import FILE as PAPER
 
 _EXAMPLES = 8
 # A dev loss that rose by so much since its best is overfitting, and said.
@@ -90,7 +90,7 @@ def page(exp: Path, source: Path, references: Path, out: Path, sentence: int | N
         hosts=hosts([manifest for _, manifest in stages]),
         verdicts=[*_verdicts(first, base), *_fitted(main), *beside_scores(exp)],
         scores=[(set_of(path), *_score_rows(path)) for path in found],
-        papers=[json.loads(path.read_text("utf-8")) for path in sorted(exp.glob(f"*/{PAPER}"))],
+        papers=read_papers(exp),
         dropped=list(_dropped(stages)),
         curves=list(_curves(main)),
         parts=read(first)["parts"].get("length", {}),

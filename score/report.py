@@ -1,6 +1,5 @@
 """The table at the end of a recipe: scores, samples and the time of each stage."""
 
-import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from score.experiment import (
     all_scores,
     beside_scores,
     read,
+    read_papers,
     set_of,
     signatures,
     stages_of,
@@ -19,7 +19,6 @@ from score.experiment import (
     systems,
     warnings,
 )
-from score.paper import FILE as PAPER
 from score.paper import table
 from score.tables import aligned
 
@@ -89,7 +88,7 @@ def report(exp: Path, source: Path, hypotheses: Path, references: Path, count: i
         print("\n".join(score_table(scores)))
     if more := list(beside_scores(exp)):
         print("\n".join(["", *more]))
-    papers = [json.loads(path.read_text()) for path in sorted(exp.glob(f"*/{PAPER}"))]
+    papers = read_papers(exp)
     if papers:
         print()
         print("\n".join(table(papers)))

@@ -1,6 +1,5 @@
 """RESULTS.md of a recipe: what came out, where and by which command, from manifests alone."""
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from score.experiment import (
     beside_scores,
     hosts,
     read,
+    read_papers,
     repeat,
     set_of,
     signatures,
@@ -22,7 +22,6 @@ from score.experiment import (
     systems,
 )
 from score.metrics import mean_and_spread
-from score.paper import FILE as PAPER
 from score.tables import markdown
 
 
@@ -78,7 +77,7 @@ def _section(experiment: Path) -> Iterator[str]:
     yield from ("", ", ".join(shown))
     for line in beside_scores(experiment):
         yield from ("", line)
-    papers = [json.loads(path.read_text("utf-8")) for path in sorted(experiment.glob(f"*/{PAPER}"))]
+    papers = read_papers(experiment)
     if papers:
         yield from ("", f"### As in {papers[0]['source']}", "", papers[0]["conditions"], "")
         yield from markdown([

@@ -176,6 +176,8 @@ def test_the_tables_are_the_tokenisers() -> None:
     from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES as NLLB
 
     assert {token_of("mbart", code[:2]) for code in MBART} == set(MBART)
+    # By the bare code, which the table has to give its script.
+    assert {token_of("nllb", code[:3]) for code in NLLB} <= set(NLLB)
     assert [token_of("nllb", code) for code in NLLB] == list(NLLB)
     assert {token_of("m2m_100", code) for code in M2M["m2m100"] if code != "ns"} == {
         f"__{code}__" for code in M2M["m2m100"] if code != "ns"
@@ -185,7 +187,7 @@ def test_the_tables_are_the_tokenisers() -> None:
 @pytest.mark.parametrize("family", ["t5", "marian", "mbart", "m2m_100", "nllb"])
 def test_an_unknown_language_is_refused(family: str, model: Callable[[str], Path]) -> None:  # H1
     net, tokenizer = load(str(model(family)))
-    with pytest.raises(RecipeError, match=r"unknown language code 'xyz'.*xyz_Latn"):
+    with pytest.raises(RecipeError, match=r"unknown language code 'xyz'.*as ach_Latn"):
         tags(net.config, tokenizer, "es", "xyz")
     if family in ("marian", "m2m_100"):
         with pytest.raises(RecipeError, match=r"new"):
@@ -695,6 +697,22 @@ def test_two_processes_train_one_model(
     assert curves["train"][-1]["epoch"] == pytest.approx(40 / 18, abs=0.01)
     assert curves["valid"][-1]["valid_loss"] < curves["valid"][0]["valid_loss"]
     assert load(str(tmp_path / "out" / "model"))[0].config.encoder_layerdrop == 0.5
+
+
+def test_a_dev_loss_that_is_no_number_stops_with_advice(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path
+) -> None:
+    """Of a character that only dev has, for which the table of the source has no number."""
+    net, tokenizer = load(str(model("mt5")))
+    with torch.no_grad():
+        net.get_input_embeddings().weight[tokenizer.unk_token_id] = float("nan")
+    net.save_pretrained(tmp_path / "broken")
+    tokenizer.save_pretrained(tmp_path / "broken")
+    text = shutil.copytree(bitext, tmp_path / "text")
+    lines = (text / "dev.es").read_text()
+    (text / "dev.es").write_text("語 " + lines)
+    with pytest.raises(RecipeError, match=r"the loss of dev is no number after update 2: .*lower"):
+        huggingface_main.train(settings(text, tmp_path / "broken", tmp_path / "out"))
 
 
 @pytest.mark.slow

@@ -28,7 +28,8 @@ def test_codes_of_all_kinds(code: str, flores: str, moses: str, bcp47: str) -> N
 
 
 @pytest.mark.parametrize(
-    "code", ["zz", "xx-YY", "ach", "ac_Latn", "e", "", "spanisch?", "es_", "es ca"]
+    "code",
+    ["zz", "xx-YY", "ach", "ac_Latn", "cat_Alan", "new_york", "e", "", "spanisch?", "es_", "es ca"],
 )
 def test_an_unknown_code_is_an_error(code: str) -> None:  # Z3
     with pytest.raises(RecipeError, match="unknown language code"):

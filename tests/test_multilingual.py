@@ -318,3 +318,8 @@ def test_lines_that_tell_no_language_count_neither_way(tmp_path: Path) -> None:
         off_target({"one": tmp_path / "out"}, tmp_path / "ref", "de", ["en", "de"], tmp_path)
     with pytest.raises(RecipeError, match="cannot be called references"):
         off_target({"references": tmp_path / "out"}, tmp_path / "ref", "de", ["en", "de"], tmp_path)
+    # py3langid has no Asturian, and calls Bokmål "no".
+    off_target({"one": tmp_path / "ref"}, tmp_path / "ref", "ast", ["ast", "es"], tmp_path / "ast")
+    assert json.loads((tmp_path / "ast/off-target.json").read_text()) == {}
+    off_target({"one": tmp_path / "ref"}, tmp_path / "ref", "nb", ["nb", "de"], tmp_path / "nb")
+    assert json.loads((tmp_path / "nb/off-target.json").read_text())["one"]["off_target"] == 100

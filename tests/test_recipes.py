@@ -46,6 +46,7 @@ def test_what_other_settings_have_left_is_not_shown(tmp_path: Path) -> None:
     assert "zebra" not in (directory / "exp" / "report.html").read_text()
     third = run(directory)
     assert third.stdout.count("up to date") == 2 and "yak" not in third.stdout
+    assert "score-zebra/scores.json" in third.stdout
 
 
 @pytest.mark.parametrize(

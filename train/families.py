@@ -89,8 +89,8 @@ def tags(config: Any, tokenizer: Any, source: str, target: str, prefix: str | No
 def token_of(kind: str, code: str) -> str:
     """The token that stands for a language in mBART-50, M2M-100 or NLLB, or would."""
     language = find(code)
-    if kind == "nllb":
-        return language.flores
+    if kind == "nllb":  # which names Santali by another script than its own
+        return "sat_Beng" if language.iso3 == "sat" else language.flores
     return f"__{m2m100(language)}__" if kind == "m2m_100" else mbart50(language)
 
 

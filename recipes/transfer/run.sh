@@ -285,7 +285,7 @@ if ((${#held[@]})) && wants multilingual adversarial; then
         stage 11 "Off target, $pair" --in "$exp/clean-zero" "${inputs[@]}" \
             --out "$exp/off-target-$pair" -- \
             python -m score.off_target --references "$exp/clean-zero/test.$to" "${systems[@]}" \
-            --target-language "$to" --among "[$src, $tgt, $parent_tgt]" \
+            --target-language "$to" --among "['$src', '$tgt', '$parent_tgt']" \
             --out "$exp/off-target-$pair"
     done
 fi

@@ -88,7 +88,7 @@ ur_PK vi_VN xh_ZA zh_CN
 _M2M100 = {"nso": "ns", "nob": "no"}
 
 # Scripts of no language above, by ISO 15924.
-_RARE_SCRIPTS = "Adlm Cans Cher Cham Hant Java Kali Lepc Lisu Mong Mtei Nkoo Syrc Thaa Vaii Yiii"
+_RARE_SCRIPTS = "Adlm Cans Cher Cham Java Kali Lepc Lisu Mong Mtei Nkoo Syrc Thaa Vaii Yiii"
 _WITHOUT_SPACES = {"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}
 _SACREBLEU_TOKENIZERS = {"zho": "zh", "yue": "zh", "jpn": "ja-mecab", "kor": "ko-mecab"}
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}|[0-9]{3}))?", re.IGNORECASE)

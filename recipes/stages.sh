@@ -203,7 +203,7 @@ _complete() {
 # other settings have left in the same directory.
 _leave() {
     local option
-    [[ ! -f $exp/.stages ]] || mv "$exp/.stages" "$exp/stages.txt"
+    mv "$exp/.stages" "$exp/stages.txt"
     run=("$0")
     [[ $exp != "$recipe/exp" ]] && run+=(--exp-dir "$exp")
     for option in ${_set[@]+"${_set[@]}"}; do run+=(--set "$option"); done
@@ -214,7 +214,7 @@ _leave() {
 page() {
     local run
     _complete || return 0
-    _leave
+    [[ ! -f $exp/.stages ]] || _leave # unless results has
     "$python" -m score.page --exp "$exp" --out "$exp/report.html" "$@"
 }
 

@@ -96,7 +96,7 @@ class System:
         return np.asarray(np.mean(drawn, axis=0))
 
 
-def of_last_run(experiment: Path, files: str) -> list[Path]:
+def _of_last_run(experiment: Path, files: str) -> list[Path]:
     """Directories that have such files; not those that only earlier settings have left."""
     found = [path.parent for path in experiment.glob(files)]
     if (experiment / STAGES).is_file():
@@ -107,7 +107,7 @@ def of_last_run(experiment: Path, files: str) -> list[Path]:
 
 def all_scores(experiment: Path) -> list[Path]:
     """Directories of all scores of an experiment, those of test first; RecipeError if none."""
-    found = of_last_run(experiment, f"score*/{SCORES}")
+    found = _of_last_run(experiment, f"score*/{SCORES}")
     if not found:
         raise RecipeError(f"{experiment} has no scores yet; run its recipe to the last stage")
     return sorted(found, key=lambda path: (set_of(path) != "test", path.name))
@@ -220,7 +220,7 @@ def stages_of(experiment: Path) -> list[tuple[Path, Manifest]]:
 
     Raises RecipeError if there is none.
     """
-    found = [(path, Manifest.read(path)) for path in of_last_run(experiment, "*/manifest.json")]
+    found = [(path, Manifest.read(path)) for path in _of_last_run(experiment, "*/manifest.json")]
     done = [(path, manifest) for path, manifest in found if manifest]
     if not done:
         raise RecipeError(f"{experiment} was not made by a recipe: no stage left a manifest there")
@@ -229,7 +229,7 @@ def stages_of(experiment: Path) -> list[tuple[Path, Manifest]]:
 
 def read_papers(experiment: Path) -> list[dict[str, Any]]:
     """What score.paper wrote, for each test set."""
-    paths = sorted(path / PAPER for path in of_last_run(experiment, f"*/{PAPER}"))
+    paths = sorted(path / PAPER for path in _of_last_run(experiment, f"*/{PAPER}"))
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 

@@ -16,11 +16,10 @@ def likeliest(line: str, among: list[str]) -> str | None:
 
     None where two are as likely, as for "OK" or "123".
     """
-    shares = identifier(line)
-    first, second = sorted((shares.get(told_as(code), 0.0) for code in among), reverse=True)[:2]
-    if first == second:
-        return None
-    return max(among, key=lambda code: shares.get(told_as(code), 0.0))
+    found = identifier(line)
+    shares = {code: found.get(told_as(code), 0.0) for code in among}
+    first, second = sorted(shares.values(), reverse=True)[:2]
+    return None if first == second else max(among, key=shares.__getitem__)
 
 
 def off_target(

@@ -136,7 +136,7 @@ def _verdicts(scores: Path, base: System | None) -> Iterator[str]:
             if p is None:
                 yield f"{system.name} and {base.title}: {both}, not compared."
                 continue
-            chance = "beyond chance" if p < 0.05 else "which may be chance"
+            chance = "beyond chance" if system.star(metric) else "which may be chance"
             word = (
                 "scores as"
                 if ours == theirs

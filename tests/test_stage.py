@@ -172,6 +172,10 @@ def test_the_code_of_a_module_and_of_what_it_imports_counts(tmp_path: Path) -> N
     )
     assert "score/metrics.py" not in key["code"]
     assert key["libraries"]["zstandard"]
+    # A preset is named by a word, which is no file.
+    command = [sys.executable, "-m", "train.fairseq", "--preset", "few"]
+    key = Stage("1", "t", tmp_path, [], tmp_path / "o", command).key()
+    assert "train/presets/few.yaml" in key["code"]
 
 
 def test_a_lock_that_the_command_adds_to_is_no_input(tmp_path: Path) -> None:

@@ -110,6 +110,13 @@ def positions(config: Any) -> int | None:
     return min(found, default=None)
 
 
+def check_length(config: Any, length: int) -> None:
+    """Raise RecipeError if a model has fewer places than a line may have tokens."""
+    places = positions(config)
+    if places and length > places:
+        raise RecipeError(f"the model has {places} positions; --max-length {length} is too much")
+
+
 def weights_of(directory: Path) -> Any:
     """A model that was trained here, in float32, from safetensors alone. Raises RecipeError."""
     return _weights("AutoModelForSeq2SeqLM", str(directory), use_safetensors=True).eval()

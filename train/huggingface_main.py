@@ -28,7 +28,7 @@ from preprocess.normalise import read_steps
 from train import stopping
 from train.examples import Examples, read_examples
 from train.families import Tags, add_language, tags
-from train.hub import TRANSLATION, library, load, positions
+from train.hub import TRANSLATION, check_length, library, load
 from train.trim import trim
 
 CHECKPOINTS, MODEL, WHOLE = "checkpoints", "model", "whole"
@@ -50,7 +50,7 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, Any, Tags, Examples, dict[st
     if new:
         add_language(model, tokenizer, new, settings["new_language_like"] or ())
     said = tags(model.config, tokenizer, *languages(bitext), settings["prefix"])
-    _check_length(model.config, settings["max_length"])
+    check_length(model.config, settings["max_length"])
     text = read_examples(bitext, tokenizer, said, settings["max_length"])
     facts: dict[str, Any] = {
         "train_kept": len(text.train), "train_dropped": text.dropped, "dev_cut": text.dev_cut,
@@ -68,12 +68,6 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, Any, Tags, Examples, dict[st
     if settings["lora"]:
         model = _with_lora(model, said, settings)
     return model, tokenizer, said, text, facts
-
-
-def _check_length(config: Any, length: int) -> None:
-    places = positions(config)
-    if places and length > places:
-        raise RecipeError(f"the model has {places} positions; --max-length {length} is too much")
 
 
 def _with_lora(model: Any, said: Tags, settings: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from pipeline.manifest import note, write_json
 from pipeline.progress import progress
-from train.hub import first_gpu, library, load, positions
+from train.hub import check_length, first_gpu, library, load
 
 
 def masked(
@@ -53,11 +53,7 @@ def masked(
     transformers = library()
     transformers.set_seed(seed)
     net, tokenizer = load(model, "AutoModelForMaskedLM")
-    places = positions(net.config)
-    if places and max_length > places:
-        raise RecipeError(
-            f"the model has {places} positions; --max-length {max_length} is too much"
-        )
+    check_length(net.config, max_length)
     lines = [line for path in text for line in read_lines(Path(path)) if line.strip()]
     if not lines:
         raise RecipeError(f"{text[0]} has no text to learn from")

@@ -65,6 +65,8 @@ def main() -> None:
     torch.set_flush_denormal(True)
     if settings.get("cpu_threads"):
         torch.set_num_threads(settings["cpu_threads"])
+    if settings.get("tf32"):
+        torch.set_float32_matmul_precision("high")
     from fairseq_cli import train as cli
 
     if torch.cuda.is_available():

@@ -330,8 +330,9 @@ def test_a_budget_of_minutes_and_of_threads(finished: Recipe, tmp_path: Path) ->
     assert load(out / "checkpoint.pt")["model"]
 
 
-def test_half_precision_needs_a_gpu(finished: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("amp", ["tf32", "bf16", "fp16"])
+def test_number_formats_of_gpus_need_one(finished: Recipe, tmp_path: Path, amp: Any) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    with pytest.raises(RecipeError, match="amp=bf16 is for GPUs, and there is none"):
-        train(finished.exp / "binary", tmp_path / "o", OPTIONS, amp="bf16")
+    with pytest.raises(RecipeError, match=f"amp={amp} is for GPUs, and there is none"):
+        train(finished.exp / "binary", tmp_path / "o", OPTIONS, amp=amp)

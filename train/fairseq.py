@@ -229,7 +229,7 @@ def _devices(processes: int, amp: str) -> dict[str, Any]:
     """Options of fairseq-train for so many processes and a number format."""
     gpus = torch.cuda.device_count()
     if amp != "none" and not gpus:
-        raise RecipeError(f"amp={amp} is for GPUs, and there is none; on a CPU it is much slower")
+        raise RecipeError(f"amp={amp} is for GPUs, and there is none; leave it out")
     if gpus and processes > gpus:
         raise RecipeError(f"{processes} processes need as many GPUs, and there are {gpus}")
     options: dict[str, Any] = {amp: True} if amp in ("bf16", "fp16") else {}

@@ -1,5 +1,6 @@
 """Presets are valid for fairseq, chosen by data size, and traced to the literature."""
 
+import inspect
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +17,13 @@ from train.data import check_data, check_parent, number_of_pairs
 from train.fairseq import arguments, train
 from train.fairseq_main import check_options
 from train.trouble import DivergenceWatch, explain
+
+RECIPES = Path(presets.__file__).parents[2] / "recipes"
+CONFIGS = [
+    str(path.relative_to(RECIPES))
+    for path in sorted(RECIPES.glob("*/conf/*.yaml"))
+    if "arch:" in path.read_text(encoding="utf-8")
+]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +43,14 @@ def test_every_option_is_fairseq_s(name: presets.Name, tmp_path: Path) -> None:
     text = (Path(presets.__file__).parent / f"{name}.yaml").read_text()
     assert "20" in presets.describe(name) or "pairs" in presets.describe(name)
     assert "Source" in text
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_so_is_every_option_of_the_recipes(name: str, tmp_path: Path) -> None:
+    settings = yaml.safe_load((RECIPES / name).read_text(encoding="utf-8"))
+    assert settings.keys() <= inspect.signature(train).parameters.keys()
+    write_languages(tmp_path, "es", "ca")
+    check_options(arguments(tmp_path, tmp_path, settings["options"], {"seed": 1}))
 
 
 def test_fewer_pairs_smaller_and_stronger() -> None:

@@ -143,7 +143,9 @@ def train(
     processes = processes or max(1, torch.cuda.device_count())
     check_data(data)
     check_parent(data, options, plain=share == "all" and not adversarial)
-    settings: dict[str, Any] = {"out": str(out), "cpu_threads": cpu_threads, "freeze": freeze}
+    settings: dict[str, Any] = {
+        "out": str(out), "cpu_threads": cpu_threads, "freeze": freeze, "tf32": amp == "tf32"
+    }  # fmt: skip
     if share != "all" or adversarial:
         whole = multilingual.check(data, options, adversarial)
         if processes > 1:
@@ -154,7 +156,6 @@ def train(
     if sampling:
         settings["resample"] = [str(subwords), sampling, seed, str(out / RESAMPLED)]
     ours = {"seed": seed, **_devices(processes, amp)}
-    settings["tf32"] = amp == "tf32"
     every = int(options.get("save-interval-updates") or options.get("save_interval_updates") or 0)
     if every:
         ours |= {"keep-interval-updates": average_last, "no-epoch-checkpoints": True}

@@ -128,8 +128,8 @@ def train(
             language; or the embeddings alone.
         adversarial: weight with which the encoder learns to hide the source language from a
             discriminator; it rises from 0 during the training (Ganin et al. 2016). Begin with 0.1.
-        amp: number format for a GPU: tf32 rounds the factors of products to 10 bits; bf16 and
-            fp16 take half as much memory as well.
+        amp: number format for a GPU, for more speed: tf32 rounds the factors of products to 10
+            bits; bf16 and fp16 take half as much memory as well.
         processes: on so many GPUs, or in so many processes on the CPU (default: every GPU, or 1).
         cpu_threads: threads of each process on the CPU (default: one for each core, shared out).
 

@@ -129,5 +129,5 @@ def _difference(model: Any, codec: PretrainedCodec, converted: Path) -> float:
         wanted = torch.tensor([*output, eos])
         ours = logits.log_softmax(-1)[torch.arange(len(wanted)), wanted]
         apart = (ours - torch.tensor(theirs)).abs() / ours.abs().clamp(min=1)
-        worst = max(worst, float(apart.max()))
+        worst = max(worst, float(apart.nan_to_num(torch.inf).max()))
     return worst

@@ -1,10 +1,10 @@
 """Turn a checkpoint of fairseq or Marian, or a model of Hugging Face, into a model bundle."""
 
 import argparse
-import json
 import logging
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from preprocess.subword import DICTIONARY
 from preprocess.tokenise import truecase_file
 from train.checkpoints import load
 from train.hub import TRANSLATION, config_of, positions
-from train.marian_main import VOCABULARY
+from train.marian_vocabulary import VOCABULARY, of_dictionary, read_vocabulary
 
 
 def export(
@@ -100,12 +100,22 @@ def export(
         converter = _from_fairseq(plain if begin else checkpoint, data)
     else:
         raise RecipeError(f"{checkpoint} is fairseq's; it needs --data, what it was trained on")
-    _clear(out)
     if data and ensemble:
+        _clear(out)
         save(checkpoints, [data / f"dict.{side}.txt" for side in (src, tgt)], out / ENSEMBLE)
     else:
-        converter.convert(str(out / MODEL), quantization=quantization, force=True)
-        plain.unlink(missing_ok=True)
+        partial = out / f"{MODEL}.partial"
+        try:
+            converter.convert(str(partial), quantization=quantization, force=True)
+        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise RecipeError(
+                f"{checkpoint} cannot be converted by CTranslate2: {error}"
+            ) from error
+        finally:
+            plain.unlink(missing_ok=True)
+        _clear(out)
+        partial.rename(out / MODEL)
     if shortlist:
         source, target = (subwords / f"train.{language}" for language in (src, tgt))
         write_shortlist(source, target, out / MODEL / SHORTLIST)
@@ -147,15 +157,19 @@ def _from_hugging_face(model: Path, out: Path, quantization: str) -> None:
     from decode.converter import convert
     from decode.generate import save as save_weights
 
-    _clear(out)
-    hindrance = convert(model, codec, out / MODEL, quantization)
+    partial = out / f"{MODEL}.partial"
+    hindrance = convert(model, codec, partial, quantization)
     if hindrance:
-        shutil.rmtree(out / MODEL, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         if quantization != "float32":
             raise RecipeError(
                 f"{hindrance}; transformers will decode it, in float32: leave out --quantization"
             )
         print(f"{hindrance}; transformers will decode it, which takes longer")
+    _clear(out)
+    if partial.exists():
+        partial.rename(out / MODEL)
+    else:
         save_weights(model, out / TRANSFORMERS)
     save_files(model, out / TOKENISER)
     training = model.parent
@@ -212,10 +226,7 @@ def _from_fairseq(checkpoint: Path, data: Path) -> Any:
 
 def _from_marian(checkpoint: Path, subwords: Path) -> Any:
     path = checkpoint.with_name(VOCABULARY)
-    entries = [line.rpartition(": ")[0] for line in read_lines(path)]
-    # After each toolkit's own symbols: two of Marian's, four of fairseq's.
-    known = [json.loads(entry) for entry in entries[2:]]
-    if known != list(read_dictionary(subwords / DICTIONARY))[4:]:
+    if read_vocabulary(path) != of_dictionary(read_dictionary(subwords / DICTIONARY)):
         raise RecipeError(
             f"{path} and the subword model in {subwords} hold different subwords; use the "
             "directory that the model was trained on"

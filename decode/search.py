@@ -47,6 +47,8 @@ class Search:
             raise RecipeError("top_k, top_p and temperature are for sampling; add sampling true")
         if min(self.beam, self.n_best) < 1 or self.top_k < 0 or not 0 < self.top_p <= 1:
             raise RecipeError("beam and n_best are at least 1, top_k at least 0, top_p in (0, 1]")
+        if not self.temperature > 0:
+            raise RecipeError("temperature is above 0; near 0, the most probable is drawn")
         if not self.sampling and self.n_best > self.beam:
             raise RecipeError(f"{self.n_best} hypotheses need a beam of as many, not {self.beam}")
 

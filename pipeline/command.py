@@ -48,7 +48,8 @@ def command(function: Callable[..., Any]) -> None:
     """Run `function` with arguments from the command line, derived from its signature.
 
     jsonargparse reads the type hints and the docstring, and adds `--config file.yaml` and
-    `--print-config`. Exit codes: 2 for a user's mistake, 130 for Ctrl-C, 1 for a full disk.
+    `--print-config`. Exit codes: 2 for a user's mistake, 130 for Ctrl-C, 1 for what the system
+    refuses, such as a full disk or a path that is not there.
     """
     arguments = [
         re.sub(r"^--[\w-]+", lambda option: "--" + option[0][2:].replace("-", "_"), argument)
@@ -72,8 +73,11 @@ def command(function: Callable[..., Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            where = f" while writing {error.filename}" if error.filename else ""
+            print(f"error: the disk is full{where}; free some space, run again", file=sys.stderr)
+        elif error.filename:
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        else:
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        print(f"error: the disk is full{where}; free some space, run again", file=sys.stderr)
         sys.exit(1)

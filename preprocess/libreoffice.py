@@ -5,9 +5,6 @@ that (page, id) aligns exactly. The text is under the MPL-2.0.
 """
 
 import re
-import shutil
-import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ import lxml.html
 from pipeline.errors import RecipeError
 from pipeline.languages import find
 from pipeline.manifest import file_record
+from preprocess.debian import download, files
 from preprocess.sources import Fetched
 
 # page → paragraph id → text
@@ -48,9 +46,9 @@ def help_pages(src: str, tgt: str) -> tuple[list[Pages], list[Fetched]]:
     """
     names = packages(src, tgt)
     with tempfile.TemporaryDirectory(prefix="help-") as name:
-        files = _apt_download(names, Path(name))
-        fetched = [Fetched(f"apt:{p.name}", p, file_record(p)) for p in files.values()]
-        pages = {name: _read_package(path) for name, path in files.items()}
+        found = download(names, Path(name), _OTHER_SOURCES)
+        fetched = [Fetched(f"apt:{p.name}", p, file_record(p)) for p in found.values()]
+        pages = {name: _read_package(path) for name, path in found.items()}
     return [pages[name] for name in names], fetched
 
 
@@ -95,50 +93,8 @@ def parse_page(html: bytes) -> dict[str, str]:
     return paragraphs
 
 
-def _apt_download(names: list[str], directory: Path) -> dict[str, Path]:
-    """Download packages without root and without installing; refresh the lists if need be."""
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise RecipeError(f"apt-get is not on this machine; {_OTHER_SOURCES}")
-    # The lists may be empty (a container) or older than the archive: then we take our own.
-    error = _download(names, directory, [])
-    if error:
-        print("The package lists are empty or old: refreshing them in a folder of our own.")
-        own = directory / "apt"
-        (own / "lists" / "partial").mkdir(parents=True)
-        (own / "archives" / "partial").mkdir(parents=True)
-        options = [
-            *("-o", f"Dir::State::Lists={own / 'lists'}"),
-            *("-o", f"Dir::Cache={own}"),
-            *("-o", "Dir::Cache::pkgcache="),
-            *("-o", "Dir::Cache::srcpkgcache="),
-        ]
-        update = subprocess.run(
-            ["apt-get", "-qq", *options, "update"], capture_output=True, text=True
-        )
-        error = update.stderr if update.returncode else _download(names, directory, options)
-    if error:
-        last = error.strip().split("\n")[-1].removeprefix("E: ")
-        raise RecipeError(f"apt-get cannot download {' '.join(names)} ({last}); {_OTHER_SOURCES}")
-    return {name: next(directory.glob(f"{name}_*.deb")) for name in names}
-
-
-def _download(names: list[str], directory: Path, options: list[str]) -> str | None:
-    command = ["apt-get", "-qq", *options, "download", *dict.fromkeys(names)]
-    result = subprocess.run(command, cwd=directory, capture_output=True, text=True)
-    return result.stderr or "no reason given" if result.returncode else None
-
-
 def _read_package(path: Path) -> Pages:
-    pages: Pages = {}
-    with (
-        subprocess.Popen(["dpkg-deb", "--fsys-tarfile", path], stdout=subprocess.PIPE) as unpack,
-        tarfile.open(fileobj=unpack.stdout, mode="r|") as tar,
-    ):
-        for member in tar:
-            match = _TEXT_FOLDER.fullmatch(member.name)
-            file = tar.extractfile(member) if match and member.isfile() else None
-            if match and file:
-                pages[match[1]] = parse_page(file.read())
-    if unpack.returncode or not pages:
+    pages = {name: parse_page(html) for name, html in files(path, _TEXT_FOLDER)}
+    if not pages:
         raise RecipeError(f"{path.name} holds no help pages; {_OTHER_SOURCES}")
     return pages

@@ -21,8 +21,11 @@ from decode.export import export
 from decode.search import Search
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
+from preprocess.subword import subword
 from train.curves import read_curves
 from train.marian import _keep, _restore, average, marian_options, parse_record, train
+from train.marian_vocabulary import read_vocabulary, write_vocabulary
+from train.transfer import transfer
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("_pymarian") is None,
@@ -121,8 +124,8 @@ def test_from_subwords_to_translations(finished: Recipe, tmp_path: Path) -> None
     )
     assert equal == len(source), list(zip(hypotheses, theirs, strict=True))
     with pytest.raises(RecipeError, match="hold different subwords"):
-        lines = (out / "vocab.yml").read_text().split("\n")
-        (out / "vocab.yml").write_text("\n".join([*lines[:2], lines[3], lines[2], *lines[4:]]))
+        words = read_vocabulary(out / "vocab.yml")
+        write_vocabulary([*words[:2], words[3], words[2], *words[4:]], out / "vocab.yml")
         export(out / "checkpoint.npz", subwords, tmp_path / "o")
 
 
@@ -171,8 +174,6 @@ def finished_subwords(tmp_path: Path) -> Path:
     """A few subwords, without the whole toy experiment."""
     from test_preprocess import make_bitext
 
-    from preprocess.subword import subword
-
     pairs = [(f"el gat número {n}", f"the cat number {n}") for n in range(60)]
     make_bitext(tmp_path / "in", train=pairs, dev=pairs[:5], test=pairs[:5])
     subword(tmp_path / "in", tmp_path / "subword", vocab_size=40)
@@ -194,3 +195,92 @@ def test_a_whole_state_is_always_there(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "safe.old")
     _restore(tmp_path)  # nothing to go on from: Marian begins anew
     assert not (tmp_path / "model.npz").exists()
+
+
+def marian_parent(directory: Path, words: list[str]) -> Path:
+    """A model whose rows are 10, 11, 12, …, with biases of -1, -2, -3 and so on."""
+    directory.mkdir()
+    write_vocabulary(["</s>", "<unk>", *words], directory / "vocab.yml")
+    count = 2 + len(words)
+    arrays = {
+        "Wemb": np.arange(10, 10 + count, dtype=np.float32)[:, None].repeat(3, 1),
+        "decoder_ff_logit_out_b": -np.arange(1, 1 + count, dtype=np.float32)[None],
+        "encoder_l1_ffn_W1": np.full((3, 5), 7, np.float32),
+        "Wpos": np.zeros((4, 3), np.float32),
+        "special:model.yml": np.array([65, 0], np.int8),
+    }
+    with open(directory / "checkpoint.npz", "wb") as file:
+        np.savez(file, **arrays)
+    return directory / "checkpoint.npz"
+
+
+def test_a_parent_s_rows_follow_their_strings(tmp_path: Path) -> None:
+    parent = marian_parent(tmp_path / "parent", ["▁a", "▁ab", "▁b"])
+    child = tmp_path / "child"
+    child.mkdir()
+    (child / "dict.txt").write_text("▁b 5\n▁abc 5\n▁a 5\n", encoding="utf-8")
+    transfer(parent, child, tmp_path / "first", rest="nearest")
+    assert read_vocabulary(tmp_path / "first" / "vocab.yml") == [
+        "</s>",
+        "<unk>",
+        "▁b",
+        "▁abc",
+        "▁a",
+    ]
+    with np.load(tmp_path / "first" / "checkpoint.npz") as model:
+        assert sorted(model.files) == ["Wemb", "decoder_ff_logit_out_b", "encoder_l1_ffn_W1"]
+        # The new one is the mean of the three that share letters with it.
+        assert model["Wemb"].tolist() == [[n] * 3 for n in (10, 11, 14, 13, 12)]
+        assert model["decoder_ff_logit_out_b"].tolist() == [[-1, -2, -5, -4, -3]]
+        assert model["encoder_l1_ffn_W1"].tolist() == [[7] * 5] * 3
+    facts = json.loads((tmp_path / "first" / "facts.json").read_text())
+    assert facts["from_parent"] == 2
+    transfer(parent, child, tmp_path / "random")
+    with np.load(tmp_path / "random" / "checkpoint.npz") as model:
+        assert model["decoder_ff_logit_out_b"].tolist() == [[-1, -2, -5, -4, -3]]  # the mean again
+        assert model["Wemb"][[2, 4]].tolist() == [[14] * 3, [12] * 3]
+        assert len(set(model["Wemb"][3].tolist())) == 3
+    with pytest.raises(RecipeError, match=r"is Marian's, of one pair; leave out --direction"):
+        transfer(parent, child, tmp_path / "o", direction="es-ca")
+
+
+def test_a_damaged_parent(tmp_path: Path) -> None:
+    parent = marian_parent(tmp_path / "parent", ["▁a"])
+    (parent.parent / "vocab.yml").write_text('"</s>": 0\n"<unk>": 2\n')
+    with pytest.raises(RecipeError, match=r'vocab\.yml, line 2: expected "subword": 1'):
+        read_vocabulary(parent.parent / "vocab.yml")
+    write_vocabulary(["</s>", "<unk>", "▁a"], parent.parent / "vocab.yml")
+    (tmp_path / "dict.txt").write_text("▁b 5\n", encoding="utf-8")
+    parent.write_bytes(parent.read_bytes()[:100])
+    with pytest.raises(RecipeError, match="no model of Marian's, or cut off"):
+        transfer(parent, tmp_path, tmp_path / "o")
+
+
+@installed
+@pytest.mark.slow
+def test_a_child_begins_with_its_parent(finished: Recipe, tmp_path: Path) -> None:
+    theirs = finished.exp / "subword"
+    train(theirs, tmp_path / "parent", {**OPTIONS, "max-update": 200}, average_last=1)
+    parent = tmp_path / "parent" / "checkpoint.npz"
+    # The same subwords: as good at once as the parent was at its end, whatever the learning rate.
+    still = {**OPTIONS, "lr": 1e-9, "max-update": 20}
+    train(theirs, tmp_path / "same", still, parent=parent)
+    # Other subwords: its own, some of which the parent knows.
+    own = tmp_path / "own"
+    subword(finished.exp / "clean", own, vocab_size=90)
+    with pytest.raises(RecipeError, match=r"hold different subwords; .* train\.transfer"):
+        train(own, tmp_path / "wrong", OPTIONS, parent=parent)
+    assert not (tmp_path / "wrong").exists()
+    transfer(parent, own, tmp_path / "first", rest="nearest")
+    first = tmp_path / "first" / "checkpoint.npz"
+    options = {**OPTIONS, "max-update": 40}
+    train(own, tmp_path / "child", options, parent=first)
+    train(own, tmp_path / "scratch", options)
+    dev = {}
+    for name in ("parent", "same", "child", "scratch"):
+        record = json.loads((tmp_path / name / "train.json").read_text())["valid"]
+        dev[name] = [valid["valid_nll_loss"] for valid in record]
+    assert dev["same"][0] == pytest.approx(dev["parent"][-1], abs=1e-3)
+    assert dev["child"][-1] < dev["scratch"][-1] - 0.1
+    export(tmp_path / "child" / "checkpoint.npz", own, tmp_path / "bundle")
+    assert Bundle.load(tmp_path / "bundle").translate(["el gato"])

@@ -1,6 +1,7 @@
 """Presets are valid for fairseq, chosen by data size, and traced to the literature."""
 
 import inspect
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +15,7 @@ from preprocess.bitext import write_languages
 from preprocess.subword import subword
 from train import presets
 from train.data import check_data, check_parent, number_of_pairs
-from train.fairseq import arguments, train
+from train.fairseq import _finish, arguments, train
 from train.fairseq_main import check_options
 from train.trouble import DivergenceWatch, explain
 
@@ -122,6 +123,10 @@ def test_a_parent_with_another_dictionary(data: Path, tmp_path: Path) -> None:
         if message:
             with pytest.raises(RecipeError, match=message):
                 check_parent(data, options)
+    with pytest.raises(RecipeError, match=r"no .*dict\.encoder\.txt .* copy the parent's"):
+        check_parent(data, options)
+    for language, side in (("es", "encoder"), ("ca", "decoder")):
+        shutil.copyfile(data / f"dict.{language}.txt", parent / f"dict.{side}.txt")
     check_parent(data, options)
     entries = (data / "dict.ca.txt").read_text().split("\n")
     (parent / "dict.decoder.txt").write_text("\n".join([entries[1], entries[0], *entries[2:]]))
@@ -142,6 +147,8 @@ def test_a_parent_of_several_pairs_is_taken_apart_first(data: Path, tmp_path: Pa
     options = {"finetune-from-model": str(tmp_path / "checkpoint.pt")}
     with pytest.raises(RecipeError, match=r"parts for several pairs .* train\.transfer"):
         check_parent(data, options)
+    for language, side in (("es", "encoder"), ("ca", "decoder")):
+        shutil.copyfile(data / f"dict.{language}.txt", tmp_path / f"dict.{side}.txt")
     check_parent(data, options, plain=False)
 
 
@@ -155,6 +162,20 @@ def test_a_parent_s_epochs_and_score_are_not_taken_over() -> None:
     """F5: with restore-file, training may be done in 0.0 s and its best never be written."""
     with pytest.raises(RecipeError, match="use finetune-from-model"):
         check_parent(Path(), {"restore_file": "parent.pt"})
+
+
+def test_a_training_without_an_update_is_an_error(tmp_path: Path) -> None:
+    """F5: "done in 0.0 seconds"."""
+    (tmp_path / "fairseq.log").write_text("$ fairseq-train …\ndone training in 0.0 seconds\n")
+    with pytest.raises(RecipeError, match="after no update at all"):
+        _finish(tmp_path, {}, 1, 1, 0, [])
+
+
+@pytest.mark.parametrize(("last", "best"), [(0, 0), (1, -1)])
+def test_no_averaging_is_called_1(data: Path, tmp_path: Path, last: int, best: int) -> None:
+    with pytest.raises(RecipeError, match="average_last is at least 1, for no averaging"):
+        train(data, tmp_path / "out", {"arch": "transformer"}, average_last=last, average_best=best)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

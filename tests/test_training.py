@@ -161,17 +161,27 @@ def test_killed_after_the_last_update_it_does_not_train_on(
         patch.setattr("train.fairseq.plot", lambda *_: sys.exit(9))
         with pytest.raises(SystemExit):
             train(finished.exp / "binary", out, options)
+    (out / "trained").unlink()
     train(finished.exp / "binary", out, options)
     assert (out / "fairseq.log").read_text().count("$ fairseq-train") == 1
     assert (out / "checkpoint.pt").exists() and not (out / "trained").exists()
 
 
-def test_patience_survives_an_interruption(finished: Recipe, tmp_path: Path) -> None:
+def test_patience_survives_an_interruption(
+    finished: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without an update that helps, both end after the same one; fairseq itself forgets."""
     data = finished.exp / "binary"
     options = {**OPTIONS, "lr": 1e-9, "patience": 4, "lr-scheduler": "fixed", "warmup-updates": 0}
     del options["total-num-update"]
+    # Killed when patience had ended it, it does not train on.
+    with monkeypatch.context() as patch:
+        patch.setattr("train.fairseq.plot", lambda *_: sys.exit(9))
+        with pytest.raises(SystemExit):
+            train(data, tmp_path / "whole", options)
+    (tmp_path / "whole" / "trained").unlink()
     train(data, tmp_path / "whole", options)
+    assert (tmp_path / "whole" / "fairseq.log").read_text().count("$ fairseq-train") == 1
     assert max(read_curves(read_lines(tmp_path / "whole" / "fairseq.log")).valid) < 60
     # The same, cut after 30 updates as a kill would: without the last steps of train.fairseq.
     parts = tmp_path / "cut"
@@ -292,6 +302,34 @@ def test_gradients_that_are_no_numbers(finished: Recipe, tmp_path: Path) -> None
     options = {**OPTIONS, "lr": 1e38, "warmup-updates": 1, "clip-norm": 0.0}
     with pytest.raises(RecipeError, match=r"no longer numbers: the training diverged; lower lr"):
         train(finished.exp / "binary", tmp_path / "train", options)
+
+
+OUT_OF_MEMORY = """
+from fairseq.criterions import FairseqCriterion, register_criterion
+
+@register_criterion("out_of_memory")
+class OutOfMemory(FairseqCriterion):
+    def forward(self, model, sample, reduce=True):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+"""
+
+
+def test_without_memory_it_ends(finished: Recipe, tmp_path: Path) -> None:
+    """By itself, fairseq would leave out every batch, and try for ever."""
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module" / "__init__.py").write_text(OUT_OF_MEMORY)
+    options = {**OPTIONS, "user-dir": str(tmp_path / "module"), "criterion": "out_of_memory",
+               "label-smoothing": None}  # fmt: skip
+    with pytest.raises(RecipeError, match="not enough memory for a batch; lower max-tokens"):
+        train(finished.exp / "binary", tmp_path / "train", options)
+
+
+def test_what_the_user_says_goes_before_the_preset(finished: Recipe, tmp_path: Path) -> None:
+    small = {**OPTIONS, "max-update": 7.0, "save-interval-updates": 2}
+    train(finished.exp / "binary", tmp_path, small, preset="few", average_last=1)
+    record = json.loads((tmp_path / "train.json").read_text())
+    assert record["averaged"] == ["checkpoint_1_6.pt"]  # the preset has 5
+    assert record["updates"] == 7  # the log's records are of every tenth
 
 
 def test_the_losses_are_plain_fairseq_s(finished: Recipe, tmp_path: Path) -> None:

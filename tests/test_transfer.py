@@ -237,18 +237,28 @@ def test_a_child_learns_from_where_its_parent_was(finished: Recipe, tmp_path: Pa
     binarise(tmp_path / "subword", data)
     transfer(parent, data, tmp_path / "first")
     first = tmp_path / "first" / "checkpoint.pt"
+    # F5: of a parent after nine epochs, with a score that its child will not reach.
+    state = load(first)
+    state["extra_state"]["best"] = 0.0
+    state["extra_state"]["train_iterator"]["epoch"] = 9
+    torch.save(state, first)
     runs = {
         "scratch": ({}, None),
         "child": ({"finetune-from-model": str(first)}, None),
         "frozen": ({"finetune-from-model": str(first)}, ["encoder.embed_tokens", "encoder.layers"]),
     }
     for name, (more, freeze) in runs.items():
-        train(data, tmp_path / name, {**OPTIONS, **more}, average_last=1, freeze=freeze)
+        average_best = int(name == "child")
+        train(data, tmp_path / name, {**OPTIONS, **more}, average_last=1,
+              average_best=average_best, freeze=freeze)  # fmt: skip
     losses = {
         name: next(iter(read_curves(read_lines(tmp_path / name / "fairseq.log")).valid.values()))
         for name in runs
     }
     assert losses["child"]["valid_loss"] < losses["scratch"]["valid_loss"] - 0.1
+    record = json.loads((tmp_path / "child" / "train.json").read_text())
+    assert record["averaged"][0].startswith("checkpoint.best_")
+    assert record["train"][0]["epoch"] == 1 and record["updates"] == 20
     before = load(first)["model"]
     # The embeddings are shared: a name of the other side is one of theirs, too.
     train(data, tmp_path / "decoder", {**OPTIONS, "max-update": 10, "finetune-from-model":

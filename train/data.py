@@ -93,7 +93,12 @@ def check_parent(data: Path, options: dict[str, Any], plain: bool = True) -> Non
                 "cut and binarise the data with the parent's subword model and dictionary"
             )
         known = Path(parent).parent / f"dict.{side}.txt"
-        if known.exists() and known.read_bytes() != path.read_bytes():
+        if not known.exists():
+            raise RecipeError(
+                f"no {known} says which subwords {parent} knows; copy the parent's dictionaries "
+                "there, as dict.encoder.txt and dict.decoder.txt"
+            )
+        if known.read_bytes() != path.read_bytes():
             raise RecipeError(
                 f"{path} and the parent's {known} hold as many subwords, but not the same in the "
                 "same order; cut and binarise the data with the parent's subword model"

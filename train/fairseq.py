@@ -40,7 +40,9 @@ from train.settings import refuse_changes
 from train.stopping import LOG, unfinished
 from train.trouble import DivergenceWatch, explain, last_run
 
-CHECKPOINT, RESAMPLED, TRAINED = "checkpoint.pt", "resampled", "trained"
+CHECKPOINT, RECORD, RESAMPLED, TRAINED = "checkpoint.pt", "train.json", "resampled", "trained"
+# What fairseq says when patience ends a training.
+_EARLY = "early stop since"
 
 # What the wrapper relies on, so that a configuration may not change it.
 _OURS = {
@@ -68,6 +70,8 @@ def arguments(data: Path, out: Path, options: dict[str, Any], ours: dict[str, An
         raise RecipeError(f"{clash[0]} is set by train.fairseq itself; take it out of the options")
     result = [str(data)]
     for name, value in [*given.items(), *fixed.items()]:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # as YAML reads 1e4, which fairseq-train takes for no whole number
         if value is True or value == "":
             result.append(f"--{name}")
         elif value is not None and value is not False:
@@ -81,7 +85,7 @@ def train(
     options: dict[str, Any] | None = None,
     preset: presets.Name | None = None,
     seed: int = 1,
-    average_last: int = 3,
+    average_last: int | None = None,
     average_best: int = 0,
     stop_on: Literal["loss", "bleu", "chrf"] = "loss",
     minutes: float | None = None,
@@ -112,7 +116,7 @@ def train(
             number of pairs if neither this nor options are given.
         seed: seed of the parameters, the order of the batches and dropout.
         average_last: number of checkpoints to average, save-interval-updates apart, or if that is
-            not given, an epoch.
+            not given, an epoch (default: the preset's, or else 3).
         average_best: average as many checkpoints with the best dev score instead.
         stop_on: what patience waits for, and average_best goes by: dev loss, or BLEU or chrF of
             dev, detokenised (greedy search; needs --subwords).
@@ -138,8 +142,13 @@ def train(
         preset = preset or presets.for_pairs(number_of_pairs(data))
         base = presets.load(preset)
         options = {**base.pop("options"), **(options or {})}
-        average_last = base.get("average_last", average_last)
+        average_last = base.get("average_last") if average_last is None else average_last
         print(f"preset {preset}: {presets.describe(preset)}")
+    average_last = 3 if average_last is None else average_last
+    if average_last < 1 or average_best < 0:
+        raise RecipeError(
+            "average_last is at least 1, for no averaging, and average_best at least 0"
+        )
     processes = processes or max(1, torch.cuda.device_count())
     check_data(data)
     check_parent(data, options, plain=share == "all" and not adversarial)
@@ -197,12 +206,20 @@ def train(
             return
         (out / TRAINED).touch()
         _finish(out, options, seed, average_last, average_best, command_line)
-    for pattern in ("checkpoint[_0-9]*.pt", "checkpoint.best_*.pt", "*.partial", TRAINED):
+    for pattern in (
+        "checkpoint[_0-9]*.pt",
+        "checkpoint.best_*.pt",
+        "crash.pt",
+        "*.pt.tmp",
+        "*.partial",
+        TRAINED,
+    ):
         for path in out.glob(pattern):
             path.unlink()
     shutil.rmtree(out / RESAMPLED, ignore_errors=True)
     # The log's times differ from run to run; what a later stage reads is the checkpoint.
     summary = read_curves(read_lines(out / LOG))
+    updates = json.loads((out / RECORD).read_text(encoding="utf-8"))["updates"]
     last = list(summary.valid.values())[-1:] or [{}]
     note(
         out,
@@ -219,7 +236,7 @@ def train(
         amp=amp,
         parameters=parameters(read_lines(out / LOG)),
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        updates=max(summary.train, default=0),
+        updates=updates,
         dev_perplexity=last[0].get("valid_ppl"),
         target_tokens_per_second=_median_speed(summary.train.values()),
         training_minutes=round(summary.seconds / 60, 2),
@@ -253,6 +270,13 @@ def _check_subwords(data: Path, subwords: Path | None, sampling: float) -> None:
         raise RecipeError(
             "sampling and stop_on need --subwords, the directory that the data was made from"
         )
+    src, tgt = languages(data)
+    another = (
+        f"{data} was not made from {subwords}, whose training text is another; give the "
+        "directory that preprocess.binarise was given"
+    )
+    if languages(subwords) != (src, tgt):
+        raise RecipeError(another)
     for language in languages(data):
         path = data / f"dict.{language}.txt"
         if path.read_bytes() != (subwords / DICTIONARY).read_bytes():
@@ -265,20 +289,15 @@ def _check_subwords(data: Path, subwords: Path | None, sampling: float) -> None:
     if not 0 < sampling <= 1:
         raise RecipeError(f"sampling is above 0 and at most 1, not {sampling}")
     require_sampling(Codec(subwords), subwords)
-    src, tgt = languages(data)
     names = [
         path.read_bytes() if path.exists() else None
         for path in (data / f"train{PAIRS}", subwords / f"train{PAIRS}")
     ]
     if (
-        languages(subwords) != (src, tgt)
-        or sum(1 for _ in read_lines(subwords / f"train.{src}")) != number_of_pairs(data)
+        sum(1 for _ in read_lines(subwords / f"train.{src}")) != number_of_pairs(data)
         or names[0] != names[1]
     ):
-        raise RecipeError(
-            f"{data} was not made from {subwords}, whose training text is another; give the "
-            "directory that preprocess.binarise was given"
-        )
+        raise RecipeError(another)
 
 
 def _run(
@@ -318,9 +337,15 @@ def _run(
 
 
 def _ended(out: Path, command_line: list[str]) -> bool:
-    """Whether it was killed after its last update, and fairseq would make one more."""
-    maximum, last = _maximum(command_line), out / LAST
-    return maximum is not None and last.exists() and updates_of(last) >= maximum
+    """Whether it was killed after its last checkpoint, and fairseq would make more updates."""
+    if not (out / LAST).exists():
+        return False
+    maximum, updates = _maximum(command_line), updates_of(out / LAST)
+    if maximum is not None and updates >= maximum:
+        return True
+    # Its patience may have ended before what it says of that was in a checkpoint.
+    early = any(_EARLY in line for line in last_run(out / LOG))
+    return early and updates >= max(read_curves(read_lines(out / LOG)).valid)
 
 
 def _maximum(command_line: list[str]) -> int | None:
@@ -350,9 +375,11 @@ def _finish(
         raise RecipeError(
             f"no checkpoint was saved in {max(curves.train)} updates; see {out / LOG}"
         )
+    updates = max(updates_of(path) for path in [*chosen, *([last] if last.exists() else [])])
     write_json(
-        out / "train.json",
+        out / RECORD,
         {
+            "updates": updates,
             "command": ["fairseq-train", *command_line],
             "options": options,
             "seed": seed,
@@ -362,7 +389,6 @@ def _finish(
         },
     )
     plot(curves, out / "loss.png")
-    updates = max(updates_of(path) for path in [*chosen, *([last] if last.exists() else [])])
     average(chosen, out / CHECKPOINT)
     kind = "best" if average_best else "last"
     print(f"{updates:,} updates; averaged the {kind} {len(chosen)} checkpoints")

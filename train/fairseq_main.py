@@ -6,6 +6,7 @@ SETTINGS is a JSON object of what `train.fairseq` adds; ARGUMENTS are fairseq-tr
 import argparse
 import atexit
 import difflib
+import functools
 import json
 import os
 import sys
@@ -53,6 +54,16 @@ def _allow_bfloat16(cli: Any) -> None:
     cli.convert_namespace_to_omegaconf = on_gpu
 
 
+def _end_without_memory() -> None:
+    """Let a GPU's lack of memory end the training.
+
+    fairseq leaves such a batch out; where all are too large, it would try for ever.
+    """
+    from fairseq.trainer import Trainer
+
+    Trainer.train_step = functools.partialmethod(Trainer.train_step, raise_oom=True)
+
+
 def main() -> None:
     """fairseq-train, with what it needs under a current torch, and our additions."""
     die_with_parent()
@@ -86,6 +97,7 @@ def main() -> None:
     except RecipeError as error:
         print(f"error: {error}")
         sys.exit(2)
+    _end_without_memory()
     for module in (attention, fast, together):
         module.install()
     if settings.get("multilingual"):

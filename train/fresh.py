@@ -7,7 +7,7 @@ nothing, and for tests.
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,13 +104,23 @@ def _sizes(family: str, layers: int, dimensions: int, dropout: float) -> dict[st
             "init_std": dimensions**-0.5}  # fmt: skip
 
 
+def _text(paths: list[Path]) -> Iterator[str]:
+    """Lines to learn subwords from; RecipeError if there are none."""
+    found = False
+    for path in paths:
+        for line in read_lines(path):
+            if line.strip():
+                found = True
+                yield line
+    if not found:
+        raise RecipeError(f"{paths[0]} has no text to learn subwords from")
+
+
 def _learn(
     place: Path, text: list[Path], size: int, kind: str = "unigram"
 ) -> tuple[Path, list[tuple[str, float]]]:
     """A model of sentencepiece, and its pieces with scores, without special ones."""
-    lines = [line for path in text for line in read_lines(path) if line.strip()]
-    if not lines:
-        raise RecipeError(f"{text[0]} has no text to learn subwords from")
+    lines = list(_text(text))
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(lines),
@@ -221,7 +231,7 @@ def _nllb(
         special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
         show_progress=False,
     )
-    learned.train_from_iterator((line for path in text for line in read_lines(path)), trainer)
+    learned.train_from_iterator(_text(text), trainer)
     model = json.loads(learned.to_str())["model"]
     merges = [tuple(pair) for pair in model["merges"]]
     tokenizer = transformers.NllbTokenizer(model["vocab"], merges)
@@ -238,7 +248,7 @@ def _bert(
     transformers = library()
     learned = tokenizers.BertWordPieceTokenizer(lowercase=False)
     learned.train_from_iterator(
-        (line for path in text for line in read_lines(path)),
+        _text(text),
         vocab_size=size + 5,
         show_progress=False,
     )

@@ -1,6 +1,5 @@
 """Train a model with Marian, from the same subwords and with the same settings as train.fairseq."""
 
-import json
 import os
 import re
 import shlex
@@ -27,7 +26,7 @@ from train import marian_main
 from train.checkpoints import is_whole
 from train.child import run
 from train.curves import Curves, Record, plot, read_curves
-from train.marian_main import VOCABULARY
+from train.marian_vocabulary import VOCABULARY, of_dictionary, read_vocabulary, write_vocabulary
 from train.settings import refuse_changes
 from train.trouble import DivergenceWatch, explain, last_run
 
@@ -107,7 +106,7 @@ def marian_options(options: dict[str, Any], own: dict[str, Any]) -> dict[str, An
     every = given.get("save-interval-updates", 1000)
     result |= {"save-freq": f"{every}u", "valid-freq": f"{every}u"}
     if given.get("max-update"):
-        result["after"] = f"{given['max-update']}u"
+        result["after"] = f"{int(given['max-update'])}u"
     return {**result, **own}
 
 
@@ -137,6 +136,7 @@ def train(
     out: Path,
     options: dict[str, Any],
     marian: dict[str, Any] | None = None,
+    parent: Path | None = None,
     seed: int = 1,
     average_last: int = 3,
     cpu_threads: int | None = None,
@@ -156,6 +156,8 @@ def train(
         out: directory for the checkpoint and the record.
         options: options by fairseq's names, as for train.fairseq.
         marian: Marian's own options, by name without the two dashes; they go first.
+        parent: a checkpoint.npz to begin with, of a training with the same subwords, or of
+            train.transfer; its optimiser, epochs and best score are not taken over.
         seed: seed of the parameters, the order of the batches and dropout.
         average_last: number of checkpoints to average, each save-interval-updates apart.
         cpu_threads: train on the CPU with so many threads, each with a part of the batch (default:
@@ -189,23 +191,32 @@ def train(
         "quiet-validation": True,
         "shuffle-in-ram": True,
     }
+    if parent:
+        _check_parent(parent, of_dictionary(words), subwords)
+        ours["pretrained-model"] = str(parent)
     if devices:
         ours["devices"] = devices
     else:
         ours["cpu-threads"] = cores() if cpu_threads is None else cpu_threads
     if clash := sorted(settings.keys() & ours.keys()):
         raise RecipeError(f"{clash[0]} is set by train.marian itself; take it out of marian:")
+    if average_last < 1:
+        raise RecipeError("average_last is at least 1, for no averaging")
     out.mkdir(parents=True, exist_ok=True)
     configuration = {**settings, **ours}
     # Another machine may have other cores.
     compared = {**configuration, "cpu-threads": cpu_threads}
-    refuse_changes(out, compared, (out / SAFE).exists() or (out / CHECKPOINT).exists())
+    begun = any((out / name).exists() for name in (SAFE, OLD, CHECKPOINT))
+    refuse_changes(out, compared, begun)
+    if not begun:  # what a failed one left, of other settings perhaps
+        for path in (out / LOG, *out.glob("model.*")):
+            path.unlink(missing_ok=True)
     if (out / CHECKPOINT).exists():
         print(f"{out / CHECKPOINT} is there already; delete the directory to train anew")
     else:
         _restore(out)
         (out / UNFINISHED).unlink(missing_ok=True)
-        _write_vocabulary(words, out / VOCABULARY)
+        write_vocabulary(of_dictionary(words), out / VOCABULARY)
         stopped = _run(configuration, out, len(words), average_last)
         curves = read_curves(read_lines(out / LOG), parse_record)
         if stopped:
@@ -225,9 +236,10 @@ def train(
         seed=seed,
         options=options,
         marian=marian,
+        parent=parent and str(parent),
         average_last=average_last,
         parameters=_parameters(out / CHECKPOINT),
-        device="CPU",
+        device=f"GPU {', '.join(map(str, devices))}" if devices else "CPU",
         updates=max(curves.train, default=0),
         training_minutes=round(sum(r["seconds"] for r in curves.train.values()) / 60, 2),
         target_tokens_per_second=round(speeds[len(speeds) // 2]) if speeds else None,
@@ -240,14 +252,16 @@ def _parameters(model: Path) -> int:
                    if not name.startswith("special:") and name != "Wpos")  # fmt: skip
 
 
-def _write_vocabulary(words: dict[str, int], path: Path) -> None:
-    """Marian's vocabulary: its two symbols, then ours, in the order of dict.txt."""
-    # The first four of fairseq's are its own symbols.
-    entries = ["</s>", "<unk>", *list(words)[4:]]
-    path.write_text(
-        "".join(f"{json.dumps(word, ensure_ascii=False)}: {n}\n" for n, word in enumerate(entries)),
-        encoding="utf-8",
-    )
+def _check_parent(parent: Path, entries: list[str], subwords: Path) -> None:
+    """Refuse a parent with other subwords, or in another order: it would load without a word."""
+    if not is_whole(parent):
+        raise RecipeError(f"{parent} is no model of Marian's, or cut off")
+    if read_vocabulary(parent.with_name(VOCABULARY)) != entries:
+        raise RecipeError(
+            f"{parent.with_name(VOCABULARY)} and the subword model in {subwords} hold different "
+            "subwords; cut the text with the parent's (preprocess.subword --model), or make a "
+            "first checkpoint with train.transfer"
+        )
 
 
 def _restore(out: Path) -> None:
@@ -303,7 +317,8 @@ def _run(configuration: dict[str, Any], out: Path, words: int, average_last: int
     updates = int(total[:-1]) if total and str(total).endswith("u") else None
     code, signals = run(full, out / LOG, environment, parse, updates, DivergenceWatch(words))
     tail = last_run(out / LOG)
-    if code not in (0, 128 + signal.SIGTERM):
+    # Told to stop before it listened, it ends by the signal itself.
+    if code not in (0, 128 + signal.SIGTERM) and not (signals and code == -signal.SIGTERM):
         if cause := explain(tail[-50:], code):
             raise RecipeError(f"{cause} (log: {out / LOG})")
         said = [line.partition("Error: ")[2] for line in tail if "Error: " in line] or tail[-1:]

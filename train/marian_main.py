@@ -7,9 +7,6 @@ import sys
 from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
 
-# Beside a checkpoint of Marian's: its subwords and their numbers.
-VOCABULARY = "vocab.yml"
-
 
 def check() -> None:
     """Raise RecipeError unless Marian is installed."""

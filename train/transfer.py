@@ -1,8 +1,9 @@
 """The first checkpoint of a child model, from the parameters of its parent."""
 
 import json
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,8 +17,17 @@ from pipeline.errors import RecipeError
 from pipeline.manifest import note
 from preprocess.binarise import read_dictionary
 from preprocess.bitext import languages
-from train.checkpoints import load, save
+from preprocess.subword import DICTIONARY
+from train.checkpoints import is_whole, load, save
 from train.embeddings import read_vectors
+from train.marian import CHECKPOINT as MARIAN_CHECKPOINT
+from train.marian_vocabulary import (
+    OWN,
+    VOCABULARY,
+    of_dictionary,
+    read_vocabulary,
+    write_vocabulary,
+)
 from train.multilingual import PAIRS_OF, take_out
 
 CHECKPOINT = "checkpoint.pt"
@@ -28,6 +38,8 @@ _TABLES = {
     "encoder": ("encoder.embed_tokens.weight",),
     "decoder": ("decoder.embed_tokens.weight", "decoder.output_projection.weight"),
 }
+# The same of Marian's, by its one vocabulary; those of the output are across but in Wt.
+_OF_VOCABULARY = re.compile(r"Wemb$|^decoder_ff_logit_out_(W|Wt|b)$")
 _NEIGHBOURS = 3
 # Fewer pairs do not make a map; one in ten is left out of it to see what it is worth.
 _LEAST_PAIRS, _HELD_OUT = 20, 10
@@ -48,14 +60,15 @@ def transfer(
     al. 2016; by matching strings, Aji et al. 2020). Where the child's text was cut with the
     parent's own model (`preprocess.subword --model`), none of this is needed.
 
-    Writes checkpoint.pt, for train.fairseq --options.finetune-from-model.
+    Writes checkpoint.pt, for train.fairseq --options.finetune-from-model; of a parent of Marian's,
+    checkpoint.npz for train.marian --parent.
 
     Example: python -m train.transfer --parent exp/parent/train-1/checkpoint.pt --data exp/binary
     --out exp/first
 
     Args:
-        parent: checkpoint of train.fairseq, with its dictionaries beside it.
-        data: what preprocess.binarise made of the child's text.
+        parent: checkpoint of train.fairseq or train.marian, with its dictionaries beside it.
+        data: what preprocess.binarise made of the child's text; for Marian, preprocess.subword.
         out: directory for the checkpoint.
         rest: embeddings of subwords that the parent does not know: random, as spread as the
             parent's; means of those of the three nearest by the letters that they share; or
@@ -69,6 +82,11 @@ def transfer(
     if (rest == "mapped") != (vectors is not None):
         raise RecipeError("--rest mapped and --vectors go together; give both or neither")
     words = dict(zip(*read_vectors(vectors), strict=True)) if vectors else {}
+    if parent.suffix == ".npz":
+        if direction:
+            raise RecipeError(f"{parent} is Marian's, of one pair; leave out --direction")
+        _marian(parent, data, out, rest, words, vectors, seed)
+        return
     state = load(parent)
     model: dict[str, Tensor] = state["model"]
     pairs_of = parent.with_name(PAIRS_OF)
@@ -90,8 +108,7 @@ def transfer(
         ours = list(read_dictionary(data / f"dict.{language}.txt"))
         places = {word: number for number, word in enumerate(theirs)}
         rows = np.array([places.get(word, -1) for word in ours])
-        kept[side] = int((rows >= _OWN).sum())
-        print(f"{side}: {kept[side]:,} of {len(ours) - _OWN:,} subwords are the parent's")
+        kept[side] = _kept(side, rows, _OWN)
         for name in _TABLES[side]:
             if name not in model:
                 continue
@@ -102,9 +119,9 @@ def transfer(
                 )
             key = table.data_ptr()
             if key not in moved:
-                moved[key] = _move(table, rows, theirs, ours, rest, generator)
+                moved[key] = _move(table, rows, theirs, ours, rest, generator, _OWN)
                 if vectors:
-                    maps[name] = _fill_in(moved[key], table, rows, ours, words, vectors, seed)
+                    maps[name] = _fill_in(moved[key], table, rows, ours, words, vectors, seed, _OWN)
             if len(moved[key]) != len(ours):
                 raise RecipeError(
                     f"{parent} shares embeddings between its sides, so the child's dictionaries "
@@ -117,6 +134,59 @@ def transfer(
     note(out, from_parent=kept, rest=rest, seed=seed, **({"maps": maps} if maps else {}))
 
 
+def _marian(
+    parent: Path,
+    subwords: Path,
+    out: Path,
+    rest: str,
+    words: dict[str, NDArray[np.float32]],
+    vectors: Path | None,
+    seed: int,
+) -> None:
+    """The same for a model of Marian's, whose two sides have one vocabulary."""
+    beside, own = parent.with_name(VOCABULARY), len(OWN)
+    theirs = read_vocabulary(beside)
+    ours = of_dictionary(read_dictionary(subwords / DICTIONARY))
+    places = {word: number for number, word in enumerate(theirs)}
+    rows = np.array([places.get(word, -1) for word in ours])
+    kept = _kept("both sides", rows, own)
+    generator = torch.Generator().manual_seed(seed)
+    maps: dict[str, dict[str, float | int]] = {}
+    moved: dict[str, Any] = {}
+    if not is_whole(parent):
+        raise RecipeError(f"{parent} is no model of Marian's, or cut off")
+    with np.load(parent, allow_pickle=False) as model:
+        for name in model.files:
+            if name.startswith("special:") or name == "Wpos":
+                continue  # its settings, which are the child's to choose, and what decoders need
+            moved[name] = model[name]
+            if not _OF_VOCABULARY.search(name):
+                continue
+            across = name.startswith("decoder_ff_logit_out") and not name.endswith("_Wt")
+            table = torch.from_numpy(moved[name].T.copy() if across else moved[name])
+            if len(table) != len(theirs):
+                raise RecipeError(
+                    f"{parent} knows {len(table):,} subwords, {beside} {len(theirs):,}"
+                )
+            new = _move(table, rows, theirs, ours, rest, generator, own)
+            if table.shape[1] == 1 and rest != "nearest":  # biases, far from 0 in most subwords
+                new[torch.from_numpy(rows < 0)] = table[own:].mean()
+            elif vectors and table.shape[1] > 1:
+                maps[name] = _fill_in(new, table, rows, ours, words, vectors, seed, own)
+            moved[name] = new.numpy().T if across else new.numpy()
+    out.mkdir(parents=True, exist_ok=True)
+    write_vocabulary(ours, out / VOCABULARY)
+    with open(out / MARIAN_CHECKPOINT, "wb") as file:
+        np.savez(file, **moved)
+    note(out, from_parent=kept, rest=rest, seed=seed, **({"maps": maps} if maps else {}))
+
+
+def _kept(side: str, rows: NDArray[np.int64], own: int) -> int:
+    kept = int((rows >= own).sum())
+    print(f"{side}: {kept:,} of {len(rows) - own:,} subwords are the parent's")
+    return kept
+
+
 def _move(
     table: Tensor,
     rows: NDArray[np.int64],
@@ -124,17 +194,22 @@ def _move(
     ours: list[str],
     rest: str,
     generator: torch.Generator,
+    own: int,
 ) -> Tensor:
-    """Embeddings in the child's order: (subwords of the child, dimensions)."""
+    """Embeddings in the child's order: (subwords of the child, dimensions).
+
+    The first `own` of each vocabulary are its toolkit's symbols.
+    """
     moved = torch.empty(len(rows), table.shape[1], dtype=table.dtype)
     known = torch.from_numpy(rows >= 0)
     moved[known] = table[torch.from_numpy(rows[rows >= 0])]
     new = [number for number, row in enumerate(rows) if row < 0]
-    spread = table[_OWN:].float().std()
+    spread = table[own:].float().std()
     shape = (len(new), table.shape[1])
     moved[new] = (torch.randn(shape, generator=generator) * spread).to(table.dtype)
     if rest == "nearest":
-        for number, near in zip(new, _nearest([ours[n] for n in new], theirs), strict=True):
+        names = [ours[number] for number in new]
+        for number, near in zip(new, _nearest(names, theirs, own), strict=True):
             if near:
                 moved[number] = table[near].mean(0)
     return moved
@@ -148,6 +223,7 @@ def _fill_in(
     words: dict[str, NDArray[np.float32]],
     path: Path,
     seed: int,
+    own: int,
 ) -> dict[str, float | int]:
     """Put mapped vectors in the place of the new subwords' random embeddings, in `moved`.
 
@@ -160,7 +236,7 @@ def _fill_in(
     mean embedding and the actual ones, and the numbers of subwords.
     """
     has = np.array([word in words for word in ours])
-    shared = np.flatnonzero((rows >= _OWN) & has)
+    shared = np.flatnonzero((rows >= own) & has)
     new = np.flatnonzero((rows < 0) & has)
     if len(shared) < _LEAST_PAIRS:
         raise RecipeError(
@@ -183,7 +259,7 @@ def _fill_in(
     }
     if len(new):
         mapped = ridge.fit(x, y).predict(np.stack([words[ours[number]] for number in new]))
-        usual = table[_OWN:].float().square().mean().sqrt().item()
+        usual = table[own:].float().square().mean().sqrt().item()
         mapped *= usual / max(float(np.sqrt(np.square(mapped).mean())), 1e-12)
         moved[torch.from_numpy(new)] = torch.from_numpy(mapped).to(moved.dtype)
     print(
@@ -199,15 +275,15 @@ def _mean_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(np.mean((one * other).sum(1) / np.maximum(lengths, 1e-12)))
 
 
-def _nearest(words: list[str], known: list[str]) -> list[list[int]]:
+def _nearest(words: list[str], known: list[str], own: int) -> list[list[int]]:
     """Numbers of the most similar entries, by the cosine of their letters' n-grams, if any."""
     vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), dtype=np.float32)
-    vectors = vectorizer.fit_transform(known[_OWN:])
+    vectors = vectorizer.fit_transform(known[own:])
     found: list[list[int]] = []
     for start in range(0, len(words), 256):
         near = (vectorizer.transform(words[start : start + 256]) @ vectors.T).toarray()
         best = np.argsort(-near, axis=1, kind="stable")[:, :_NEIGHBOURS]
-        found += [[_OWN + at for at in row if shares[at] > 0]
+        found += [[own + at for at in row if shares[at] > 0]
                   for row, shares in zip(best.tolist(), near, strict=True)]  # fmt: skip
     return found
 

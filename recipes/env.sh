@@ -27,7 +27,8 @@ make_environment() {
     rm -rf "$repository/.venv"
     "$base" -m venv "$repository/.venv" || return 1
     # Without a GPU, torch's CPU build saves 4 GB; its index is only asked where it answers.
-    if ! command -v nvidia-smi >/dev/null && "$python" - 2>/dev/null <<'PYTHON'
+    if [[ ${TORCH-} != cuda ]] && ! command -v nvidia-smi >/dev/null &&
+        "$python" - 2>/dev/null <<'PYTHON'
 import urllib.request
 urllib.request.urlopen("https://download.pytorch.org/whl/cpu/torch/", timeout=5)
 PYTHON
@@ -54,18 +55,28 @@ environment_key() {
     echo "$repository" # a moved environment does not work
 }
 
+_is_made() {
+    [[ $(cat "$repository/.venv/complete" 2>/dev/null) == "$(environment_key)" ]]
+}
+
+# Make the environment if it is not there, or was made of other files. Whoever uses it holds a
+# shared lock to his end, with his children, so that nobody takes it away from under a training.
 ensure_environment() {
-    if [[ $(cat "$repository/.venv/complete" 2>/dev/null) == "$(environment_key)" ]]; then
+    if ! command -v flock >/dev/null || [[ ! -w $repository ]]; then
+        _is_made || make_environment
         return
     fi
-    if command -v flock >/dev/null; then
-        (
-            flock 8
-            # Another shell may have made it while we waited.
-            [[ $(cat "$repository/.venv/complete" 2>/dev/null) == "$(environment_key)" ]] ||
-                make_environment
-        ) 8>"$repository/.venv.lock"
-    else
-        make_environment
-    fi
+    exec 8>>"$repository/.venv.lock"
+    flock --shared --nonblock 8 || {
+        echo "Another shell is making the environment; waiting for it." >&2
+        flock --shared 8
+    }
+    _is_made && return
+    flock --unlock 8
+    flock --exclusive --nonblock 8 || {
+        echo "The environment is to be made anew; waiting for those that use it to end." >&2
+        flock --exclusive 8
+    }
+    _is_made || make_environment || return 1 # another shell may have made it while we waited
+    flock --shared 8
 }

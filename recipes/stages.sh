@@ -19,7 +19,7 @@ export OMP_WAIT_POLICY=PASSIVE
 export PYTHONSAFEPATH=1
 
 _setting_help=() _setting_names=()
-_first=1 _last=999 _force=() _set=() _mode=run _stale=() _launcher=local _stopped=0
+_first=1 _last=999 _force=() _numbers='' _set=() _mode=run _stale=() _launcher=local _stopped=0
 
 # setting NAME=DEFAULT "what it is": a variable that --set NAME=VALUE changes.
 setting() {
@@ -68,9 +68,9 @@ start() {
         --stage | --stop-stage | --force)
             [[ $2 =~ ^[0-9]+$ ]] || _fail "$1 needs the number of a stage, not '$2'; see $0 --list"
             ;;&
-        --stage) _first=$2 && shift 2 ;;
-        --stop-stage) _last=$2 && shift 2 ;;
-        --force) _force+=("$2") && shift 2 ;;
+        --stage) _first=$((10#$2)) && shift 2 ;;
+        --stop-stage) _last=$((10#$2)) && shift 2 ;;
+        --force) _force+=("$((10#$2))") && shift 2 ;;
         --exp-dir) exp=$2 && shift 2 ;;
         --set)
             name=${2%%=*}
@@ -123,6 +123,7 @@ stage() {
         arguments+=("$1") && shift
     done
     shift
+    _numbers+=" $number "
     # A file, because seeds may be processes of their own.
     [[ $_mode != run ]] || echo "${out##*/}" >>"$exp/.stages"
     ((number >= _first && number <= _last)) || return 0
@@ -169,11 +170,17 @@ each_seed() {
     ((status == 0)) || exit "$status"
 }
 
-# transliteration: to the systems to be scored, the source in Latin letters, where score.baselines
-# has written it (so --dry-run leaves it out as long as it has not).
-transliteration() {
-    local file=$exp/baselines/transliteration.txt
-    [[ ! -f $file ]] || systems+=(--systems.transliteration "$file")
+# baselines NUMBER BITEXT: a stage that translates the test set in ways that a model has to beat, and
+# their rows among the systems to be scored. Two of these need what may not be there, so --dry-run
+# leaves them out as long as score.baselines has not written them.
+baselines() {
+    local name
+    stage "$1" "Translate by baselines" --in "$2" --out "$exp/baselines" -- \
+        python -m score.baselines --bitext "$2" --out "$exp/baselines"
+    for name in apertium transliteration copy memory punctuation; do
+        [[ ! -f $exp/baselines/$name.txt && $name == [at]* ]] ||
+            systems+=("--systems.$name" "$exp/baselines/$name.txt")
+    done
 }
 
 # Wait for processes. Bash hears signals only while it waits: SIGTERM and SIGUSR1, with which a
@@ -195,7 +202,17 @@ _await() {
     return "$status"
 }
 
+# Whether all stages that were to run have: the end of a recipe, where what it has is known.
 _complete() {
+    local number
+    for number in ${_force[@]+"${_force[@]}"}; do
+        # Seeds that were jobs have told their numbers to shells of their own.
+        [[ $_launcher == slurm || $_numbers == *" $number "* ]] ||
+            _fail "--force $number: no stage has this number; see $0 --list"
+    done
+    for number in $_numbers; do ((number < _first || number > _last)) || break; done
+    ((number >= _first && number <= _last)) ||
+        _fail "no stage has a number from $_first to $_last; see $0 --list"
     [[ $_mode == run ]] && ((_last == 999))
 }
 
@@ -204,9 +221,13 @@ _complete() {
 _leave() {
     local option
     mv "$exp/.stages" "$exp/stages.txt"
-    run=("$0")
-    [[ $exp != "$recipe/exp" ]] && run+=(--exp-dir "$exp")
-    for option in ${_set[@]+"${_set[@]}"}; do run+=(--set "$option"); done
+    if [[ ${RUN_AS-} ]]; then # by another recipe, whose words these are
+        mapfile -t run <<<"$RUN_AS"
+    else
+        run=("$0")
+        [[ $exp != "$recipe/exp" ]] && run+=(--exp-dir "$exp")
+        for option in ${_set[@]+"${_set[@]}"}; do run+=(--set "$option"); done
+    fi
     "$python" -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' "${run[@]}" >"$exp/command.txt"
 }
 

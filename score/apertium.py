@@ -46,7 +46,7 @@ def apertium(source: Path, source_language: str, target_language: str, out: Path
     lines = list(read_lines(source))
     out.mkdir(parents=True, exist_ok=True)
     write_lines(out / "apertium.txt", progress(translate(lines, mode), mode, "lines", len(lines)))
-    note(out, mode=mode, version=_run(["-V"]).strip(), lines=len(lines))
+    note(out, mode=mode, version=version(), lines=len(lines))
 
 
 def find_mode(source: str, target: str) -> str:
@@ -67,6 +67,11 @@ def find_mode(source: str, target: str) -> str:
         f"apertium-{names[0]}, or what apt-cache search '^apertium-' has under "
         f"{one.iso3} and {other.iso3}, in either order"
     )
+
+
+def version() -> str:
+    """What Apertium says that it is."""
+    return _run(["-V"]).strip()
 
 
 def translate(lines: list[str], mode: str) -> Iterator[str]:

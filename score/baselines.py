@@ -1,4 +1,4 @@
-"""What a model has to beat: copying the source in three ways, and a translation memory."""
+"""What a model has to beat: copying the source in three ways, a translation memory, and rules."""
 
 import re
 import unicodedata
@@ -9,11 +9,13 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from pipeline.command import command
+from pipeline.errors import RecipeError
 from pipeline.languages import find
 from pipeline.lines import read_lines, write_lines
 from pipeline.manifest import note
 from pipeline.progress import progress
 from preprocess.bitext import languages, read_set
+from score.apertium import find_mode, translate, version
 
 # Test lines compared at once: bounds the memory of the similarity matrix.
 _BLOCK_LINES = 256
@@ -56,12 +58,13 @@ def romanised(lines: Sequence[str], language: str) -> Iterator[str] | None:
 
 
 def baselines(bitext: Path, out: Path) -> None:
-    """Translate the test set by copying it, and by the nearest source sentence in train.
+    """Translate the test set by copying it, by the nearest source sentence in train, and by rules.
 
     Writes, to be scored beside a model, copy.txt, memory.txt, and punctuation.txt: what is no
     word, for which BLEU gives points to a system that translates nothing. Where the target
     language has Latin letters and the source other ones, also transliteration.txt: the source in
-    Latin letters, if uroman is installed (recipes score it where it is there).
+    Latin letters, if uroman is installed; and apertium.txt if Apertium is, with this pair
+    (recipes score both where they are there).
 
     Example: python -m score.baselines --bitext exp/clean --out exp/baselines
 
@@ -76,6 +79,8 @@ def baselines(bitext: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_lines(out / "copy.txt", sources)
     write_lines(out / "punctuation.txt", map(without_words, sources))
+    for name in ("transliteration.txt", "apertium.txt"):
+        (out / name).unlink(missing_ok=True)  # of an earlier run, with what is not here now
     transliterated = False
     if find(tgt).script == "Latn" != find(src).script:
         if lines := romanised(sources, src):
@@ -83,9 +88,15 @@ def baselines(bitext: Path, out: Path) -> None:
             transliterated = True
         else:
             print("no transliteration: pip install -c constraints.txt -e '.[transliteration]'")
+    rules = None
+    try:
+        rules = find_mode(src, tgt)
+        write_lines(out / "apertium.txt", translate(sources, rules))
+    except RecipeError as error:
+        print(f"no row of rules: {error}")
     found = nearest(sources, [source for source, _ in train])
     write_lines(out / "memory.txt", (train[index][1] for index in found))
-    note(out, transliterated=transliterated)
+    note(out, transliterated=transliterated, rules=rules and f"{version()}, {rules}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.lines import read_lines
+from pipeline.lines import read_lines, write_bitext
+from preprocess.bitext import write_languages
 from score.apertium import apertium, find_mode, translate
+from score.baselines import baselines
 
 needs_apertium = pytest.mark.skipif(
     not shutil.which("apertium") or not Path("/usr/share/apertium/modes/es-gl.mode").exists(),
@@ -51,6 +53,22 @@ def test_whatever_is_in_a_line_it_stays_one(tmp_path: Path) -> None:
     assert found[5] == "a@b.com e ~/dir" and found[7:] == odd[7:]
     facts = json.loads((tmp_path / "out" / "facts.json").read_text())
     assert facts["mode"] == "es-gl" and facts["version"].startswith("Apertium 3")
+
+
+@needs_apertium
+def test_a_row_of_the_table_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_languages(tmp_path, "es", "gl")
+    for name in ("train", "test"):
+        write_bitext(tmp_path / f"{name}.es", tmp_path / f"{name}.gl", [("La casa es grande", "A")])
+    baselines(tmp_path, tmp_path)
+    assert list(read_lines(tmp_path / "apertium.txt")) == ["A casa é grande"]
+    assert json.loads((tmp_path / "facts.json").read_text())["rules"].endswith(", es-gl")
+    monkeypatch.setenv("PATH", "/nowhere")
+    baselines(tmp_path, tmp_path)
+    assert not (tmp_path / "apertium.txt").exists()
+    assert "no row of rules: apertium is missing; apt-get install" in capsys.readouterr().out
 
 
 @needs_apertium

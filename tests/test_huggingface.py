@@ -1,6 +1,7 @@
 """Fine-tuning models of Hugging Face: what a batch holds, languages, trimming, and training."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -65,10 +66,26 @@ def model(bitext: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
         if not (directory / family).exists():
             text = [str(bitext / "train.es"), str(bitext / "train.gl"), str(extra)]
             codes = ["gl", "ca"] if family == "marian" else None
-            fresh(family, text, directory / family, 150, 1, 32, codes, dropout=0.0)
+            kind: Any = family.split()[0]
+            if kind == "xlnet":
+                _xlnet(make("xlm-roberta"), directory / kind)
+            else:
+                fresh(kind, text, directory / family, 150, 1, 32, codes, dropout=0.0)
         return directory / family
 
     return make
+
+
+def _xlnet(cut_like: Path, out: Path) -> None:
+    _, tokenizer = load(str(cut_like), "AutoModelForMaskedLM")
+    special = ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>")
+    pieces = [token for token in tokenizer.get_vocab() if not token.startswith("<")]
+    vocabulary = [*((token, 0.0) for token in special), *((piece, -3.0) for piece in pieces)]
+    cut_by = transformers.XLNetTokenizer(vocabulary)
+    config = transformers.XLNetConfig(vocab_size=len(cut_by), d_model=32, n_layer=1, n_head=4,
+                                      d_inner=64)  # fmt: skip
+    transformers.XLNetLMHeadModel(config).save_pretrained(out)
+    cut_by.save_pretrained(out)
 
 
 # What a batch of two pairs should be: `sa te.` and `sa.`, whose translations are `za de.` and
@@ -100,8 +117,24 @@ BATCHES: dict[str, list[tuple[str, str, str]]] = {
         ("[CLS] sa te . [SEP]", "[CLS] za de .", "za de . [SEP]"),
         ("[CLS] sa . [SEP] [PAD]", "[CLS] za . [SEP]", "za . [SEP] -100"),
     ],
+    # Those of XLNet end as it was pretrained (Yang et al. 2019); the decoder begins with its <s>.
+    "xlnet": [
+        ("▁sa ▁te . <sep> <cls>", "<s> ▁za ▁de .", "▁za ▁de . </s>"),
+        ("▁sa . <sep> <cls> <pad>", "<s> ▁za . </s>", "▁za . </s> -100"),
+    ],
+    "xlm-roberta": [
+        ("<s> ▁sa ▁te . </s>", "<s> ▁za ▁de .", "▁za ▁de . </s>"),
+        ("<s> ▁sa . </s> <pad>", "<s> ▁za . </s>", "▁za . </s> -100"),
+    ],
+    # Most of OPUS-MT: of one pair.
+    "marian of one pair": [
+        ("▁sa ▁te . </s>", "<pad> ▁za ▁de .", "▁za ▁de . </s>"),
+        ("▁sa . </s> <pad>", "<pad> ▁za . </s>", "▁za . </s> -100"),
+    ],
 }  # fmt: skip
 BATCHES["mt5"] = BATCHES["t5"]
+# What some of them begin with, on either side; XLNet cannot be a decoder, so that takes a BERT.
+WARM = {"encoder-decoder": "bert", "xlnet": "xlnet", "xlm-roberta": "xlm-roberta"}
 
 
 def batch(net: Any, tokenizer: Any, said: Tags) -> list[tuple[list[str], list[str], list[str]]]:
@@ -132,11 +165,14 @@ def batch(net: Any, tokenizer: Any, said: Tags) -> list[tuple[list[str], list[st
 def test_a_batch_is_what_the_family_was_pretrained_with(
     family: str, model: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    if family == "encoder-decoder":
-        warmstart(str(model("bert")), tmp_path / "pair")
-    net, tokenizer = load(str(tmp_path / "pair" if family == "encoder-decoder" else model(family)))
+    here = model(WARM.get(family, family))
+    if family in WARM:
+        decoder = "bert" if family == "xlnet" else WARM[family]
+        warmstart(str(here), tmp_path / "pair", str(model(decoder)))
+        here = tmp_path / "pair"
+    net, tokenizer = load(str(here))
     said = tags(net.config, tokenizer, "es", "gl")
-    assert said.family == family
+    assert said.family == ("encoder-decoder" if family in WARM else family.split()[0])
     got = batch(net, tokenizer, said)
     for source, _, _ in got:
         if ":" in source:  # T5's prefix, in whatever pieces
@@ -147,13 +183,17 @@ def test_a_batch_is_what_the_family_was_pretrained_with(
 def test_a_batch_of_byt5_is_bytes(model: Callable[[str], Path]) -> None:
     net, tokenizer = load(str(model("byt5")))
     said = tags(net.config, tokenizer, "es", "gl")
-    made = encode(tokenizer, said, ["sá"], ["za"])[0]
+    made, short = encode(tokenizer, said, ["sá", "s"], ["za", "z"])
     # Bytes begin at 3, after <pad>, </s> and <unk>; á is the bytes C3 A1.
     source = [*b"translate Spanish to Galician: s", 0xC3, 0xA1]
     assert made["input_ids"] == [*(byte + 3 for byte in source), 1]
     assert made["labels"] == [ord("z") + 3, ord("a") + 3, 1]
-    rows = transformers.DataCollatorForSeq2Seq(tokenizer, net)([made])
-    assert rows["decoder_input_ids"].tolist() == [[0, ord("z") + 3, ord("a") + 3]]
+    rows = transformers.DataCollatorForSeq2Seq(tokenizer, net)([made, short])
+    z, a = ord("z") + 3, ord("a") + 3
+    assert rows["decoder_input_ids"].tolist() == [[0, z, a], [0, z, 1]]
+    assert rows["labels"].tolist() == [[z, a, 1], [z, 1, -100]]
+    assert rows["input_ids"][1].tolist() == [*made["input_ids"][:-3], 1, 0, 0]
+    assert rows["attention_mask"][1].tolist() == [1] * (len(source) - 1) + [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -547,16 +587,7 @@ def test_two_encoders_become_a_translator(
 
 
 def test_xlnet_may_be_an_encoder(model: Callable[[str], Path], tmp_path: Path) -> None:
-    _, tokenizer = load(str(model("xlm-roberta")), "AutoModelForMaskedLM")
-    vocabulary = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("<cls>", 0.0), ("<sep>", 0.0),
-                  ("<pad>", 0.0), ("<mask>", 0.0), ("<eod>", 0.0), ("<eop>", 0.0)]  # fmt: skip
-    pieces = [t for t in tokenizer.get_vocab() if not t.startswith("<")]
-    cut_by = transformers.XLNetTokenizer([*vocabulary, *((piece, -3.0) for piece in pieces)])
-    config = transformers.XLNetConfig(vocab_size=len(cut_by), d_model=32, n_layer=1, n_head=4,
-                                      d_inner=64)  # fmt: skip
-    transformers.XLNetLMHeadModel(config).save_pretrained(tmp_path / "xlnet")
-    cut_by.save_pretrained(tmp_path / "xlnet")
-    warmstart(str(tmp_path / "xlnet"), tmp_path / "pair", str(model("bert")))
+    warmstart(str(model("xlnet")), tmp_path / "pair", str(model("bert")))
     net, read_back = load(str(tmp_path / "pair"))
     said = tags(net.config, read_back, "es", "gl")
     made = encode(read_back, said, ["sa te.", "sa."], ["za de.", "za."])
@@ -564,7 +595,7 @@ def test_xlnet_may_be_an_encoder(model: Callable[[str], Path], tmp_path: Path) -
     assert net(**whole).loss.isfinite()
     assert net.generate(whole["input_ids"], max_length=5).shape[0] == 2
     with pytest.raises(RecipeError, match="type xlnet cannot be a decoder"):
-        warmstart(str(tmp_path / "xlnet"), tmp_path / "none")
+        warmstart(str(model("xlnet")), tmp_path / "none")
 
 
 @pytest.mark.slow
@@ -616,6 +647,24 @@ def test_an_experiment_may_be_moved_between_last_update_and_model(
     (moved / "checkpoints" / best / "whole").unlink(missing_ok=True)
     with pytest.raises(RecipeError, match="the best checkpoint so far, is not there"):
         huggingface_main.mend(moved / "checkpoints" / "checkpoint-4")
+
+
+@pytest.mark.slow
+def test_patience_waits_for_dev_chrf(
+    model: Callable[[str], Path],
+    bitext: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """At a learning rate of nothing the first look is the best: two more, and it ends."""
+    out = tmp_path / "out"
+    given = settings(bitext, model("t5"), out, learning_rate=1e-12, updates=100, patience=2)
+    huggingface_main.train(given)
+    shutil.rmtree(out / "model")  # killed before it was written
+    huggingface_main.train(given)
+    said = capsys.readouterr().out
+    assert list(read_curves(said.split("\n")).valid) == [2, 4, 6]
+    assert said.count('"valid_chrf"') == 3 and (out / "model").is_dir()
 
 
 def test_a_loss_that_is_no_number_stops_with_advice(
@@ -881,3 +930,25 @@ def _wait(done: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
     raise AssertionError("waited for two minutes")
+
+
+@pytest.mark.slow
+def test_a_model_of_the_hub_by_its_name(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path
+) -> None:
+    """As the hub's library leaves it when it has downloaded it; with the recipe's settings."""
+    cached, commit = tmp_path / "hub" / "models--google--mt5-small", "0123456789" * 4
+    shutil.copytree(model("mt5"), cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    command = [
+        sys.executable, "-m", "train.huggingface", "--bitext", str(bitext), "--updates", "2",
+        "--config", str(REPOSITORY / "recipes/finetune/conf/hub.yaml"),
+        "--model", "google/mt5-small", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    offline = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=offline, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = json.loads((tmp_path / "out" / "model" / "translation.json").read_text())
+    assert said["family"] == "mt5" and said["pretrained"] == f"google/mt5-small commit:{commit}"
+    assert said["prefix"] == "translate Spanish to Galician: "

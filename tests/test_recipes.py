@@ -1,6 +1,9 @@
 """The shell half of the stage runner, with a recipe of two stages."""
 
+import os
 import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,9 @@ results --source "$exp/text" --references "$exp/text" --hypotheses "$translated/
 """
 
 
-def run(directory: Path, *settings: str) -> subprocess.CompletedProcess[str]:
+def run(
+    directory: Path, *settings: str, more: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     directory.mkdir(exist_ok=True)
     script, exp = directory / "run.sh", directory / "exp"
     script.write_text(RECIPE.format(stages=REPOSITORY / "recipes" / "stages.sh"))
@@ -32,7 +37,10 @@ def run(directory: Path, *settings: str) -> subprocess.CompletedProcess[str]:
         (exp / name).mkdir(parents=True, exist_ok=True)
     (exp / "text").write_text("Obre el fitxer de text i desa'l.\n" * 3)
     options = [word for setting in settings for word in ("--set", setting)]
-    return subprocess.run(["bash", script, *options], capture_output=True, text=True)
+    return subprocess.run(
+        ["bash", script, *options, *more],
+        capture_output=True, text=True, env={**os.environ, **environment},
+    )  # fmt: skip
 
 
 def test_what_other_settings_have_left_is_not_shown(tmp_path: Path) -> None:
@@ -60,3 +68,64 @@ def test_what_other_settings_have_left_is_not_shown(tmp_path: Path) -> None:
 def test_wrong_settings_are_one_sentence(tmp_path: Path, setting: str, message: str) -> None:
     done = run(tmp_path / "recipe", setting)
     assert done.returncode == 2 and done.stderr == f"error: {message}\n"
+
+
+def test_numbers_of_stages(tmp_path: Path) -> None:
+    """Also with a zero before them, which the shell would read as octal."""
+    directory = tmp_path / "recipe"
+    done = run(directory, more=["--stage", "08"])
+    assert done.returncode == 2
+    assert "error: no stage has a number from 8 to 999; see" in done.stderr
+    assert run(directory, more=["--stop-stage", "01"]).stdout.count("done in") == 1
+    assert run(directory).stdout.count("up to date") == 1
+    again = run(directory, more=["--force", "02"])
+    assert again.stdout.count("up to date") == 1 and "done in" in again.stdout
+    done = run(directory, more=["--force", "3"])
+    assert done.returncode == 2 and "error: --force 3: no stage has this number" in done.stderr
+
+
+def test_a_recipe_that_runs_another_is_what_to_run_again(tmp_path: Path) -> None:
+    directory = tmp_path / "recipe"
+    done = run(directory, RUN_AS="recipes/mine/run.sh\n--set\ndata=/a folder")
+    line = "recipes/mine/run.sh --set 'data=/a folder'"
+    assert (directory / "exp" / "command.txt").read_text() == line + "\n"
+    assert "recipes/mine/run.sh --set data=/a\\ folder --force 5" in done.stdout
+
+
+def test_the_environment_is_not_taken_away_from_under_a_run(tmp_path: Path) -> None:
+    for name in ("setup.cfg", "constraints.txt", "fairseq.txt"):
+        (tmp_path / name).write_text("1")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "env.sh").write_bytes((REPOSITORY / "recipes/env.sh").read_bytes())
+    (tmp_path / ".venv").mkdir()
+    script = """
+        source recipes/env.sh
+        make_environment() { echo made >>log; environment_key >.venv/complete; }
+        ensure_environment
+        echo "$1 begins" >>log; sleep "$2"; echo "$1 ends" >>log"""
+
+    def start(name: str, seconds: float) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", "-c", script, "_", name, str(seconds)],
+            cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def wait_for(line: str) -> None:
+        deadline = time.monotonic() + 30
+        while line not in (log.read_text() if log.exists() else ""):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    log = tmp_path / "log"
+    first = start("first", 2)
+    wait_for("first begins")
+    second = start("second", 0)  # beside it, as nothing has changed
+    assert second.wait() == 0
+    (tmp_path / "setup.cfg").write_text("2")
+    third = start("third", 0)
+    assert "waiting for those that use it to end" in third.communicate()[1]
+    assert first.wait() == third.returncode == 0
+    assert log.read_text().split("\n")[:-1] == [
+        "made", "first begins", "second begins", "second ends", "first ends",
+        "made", "third begins", "third ends",
+    ]  # fmt: skip

@@ -129,7 +129,10 @@ def tokenizer_of(model: str) -> Any:
 
 def identity(model: str) -> str:
     """Name and digest of a model's files, or the commit that the hub's copy is at."""
-    config = config_of(model)
+    config_of(model)
     if Path(model).is_dir():
         return f"{model} sha256:{input_digest(Path(model))}"
-    return f"{model} commit:{getattr(config, '_commit_hash', None)}"
+    # A configuration no longer knows its commit; its place in the hub's cache does.
+    hub = library().utils.hub
+    path = hub.cached_file(model, "config.json", local_files_only=True)
+    return f"{model} commit:{hub.extract_commit_hash(path, None)}"

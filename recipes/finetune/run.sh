@@ -115,9 +115,7 @@ for row in pretrained ${scratch:+scratch} lora; do
     done
 done
 
-stage 7 "Translate by two baselines" --in "$exp/bitext" --out "$exp/baselines" -- \
-    python -m score.baselines --bitext "$exp/bitext" --out "$exp/baselines"
-transliteration
+baselines 7 "$exp/bitext"
 
 baseline=copy
 [[ ! $scratch ]] || baseline=scratch
@@ -125,8 +123,7 @@ stage 7 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inpu
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/bitext/test.$tgt" --target-language "$tgt" \
     --source "$exp/bitext/test.$src" --baseline "$baseline" --test randomisation --by+ length \
-    "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
-    --systems.memory "$exp/baselines/memory.txt" --out "$exp/score"
+    "${systems[@]}" --out "$exp/score"
 
 results --source "$exp/bitext/test.$src" --references "$exp/bitext/test.$tgt" \
     --hypotheses "$exp/translate-pretrained-${seeds%%,*}/hypotheses.txt"

@@ -6,20 +6,29 @@
 #     recipes/lafand/run.sh --set child=zul --set seeds=1,2,3  # or yor, hau
 #     recipes/lafand/run.sh --set data=/corpora/lafand         # a folder with en-lug/train.lug …
 #
-# All other options and settings are those of recipes/transfer, whose --help lists them.
+# Its own settings:
+#   child=lug    target language: lug, zul, yor or hau, as they are called there
+#   data=…       folder with en-lug/train.en, train.lug and so on, plain or .gz (default: the
+#                files of GitHub's masakhane-io/lafand-mt)
+# All others, and the options, are those of recipes/transfer:
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 child=lug
 data=https://raw.githubusercontent.com/masakhane-io/lafand-mt/main/data/text_files
-given=()
+# What this recipe takes itself, what it hands on, and how tables will show that it was called.
+given=() RUN_AS=("$0")
 while (($#)); do
+    [[ $1 != --set && $1 != --exp-dir ]] || RUN_AS+=("$1" "${2-}")
     case "$1 ${2-}" in
     "--set child="*) child=${2#child=} && shift 2 ;;
     "--set data="*) data=${2#data=} && shift 2 ;;
+    "--help "* | "-h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && given+=("$1") && shift ;;
     *) given+=("$1") && shift ;;
     esac
 done
+RUN_AS=$(printf '%s\n' "${RUN_AS[@]}")
+export RUN_AS
 
 # at PAIR SET: where a set of a pair is.
 at() {

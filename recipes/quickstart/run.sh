@@ -57,16 +57,13 @@ for seed in ${seeds//,/ }; do
     systems+=("--systems.model-seed$seed" "$exp/translate-$seed/hypotheses.txt")
 done
 
-stage 7 "Translate it by two baselines" --in "$exp/clean" --out "$exp/baselines" -- \
-    python -m score.baselines --bitext "$exp/clean" --out "$exp/baselines"
-transliteration
+baselines 7 "$exp/clean"
 
 stage 7 "Score" --in "$exp/clean/test."{"$src","$tgt"} "$exp/baselines" "${translations[@]}" \
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/clean/test.$tgt" --target-language "$tgt" \
     --source "$exp/clean/test.$src" --baseline memory --test randomisation --by+ length \
-    "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
-    --systems.memory "$exp/baselines/memory.txt" --out "$exp/score"
+    "${systems[@]}" --out "$exp/score"
 
 results --source "$exp/clean/test.$src" --references "$exp/clean/test.$tgt" \
     --hypotheses "${translations[0]}/hypotheses.txt"

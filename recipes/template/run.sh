@@ -73,17 +73,14 @@ for seed in ${seeds//,/ }; do
     systems+=("--systems.model-seed$seed" "$exp/translate-$seed/hypotheses.txt")
 done
 
-stage 7 "Translate it by two baselines" --in "$exp/clean" --out "$exp/baselines" -- \
-    python -m score.baselines --bitext "$exp/clean" --out "$exp/baselines"
-transliteration
+baselines 7 "$exp/clean"
 
 # Add your other systems by name: --systems.mine "$exp/other/hypotheses.txt"
 stage 7 "Score" --in "$exp/clean/test."{"$src","$tgt"} "$exp/baselines" "${translations[@]}" \
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/clean/test.$tgt" --target-language "$tgt" \
     --source "$exp/clean/test.$src" --baseline memory --test randomisation --by+ length \
-    "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
-    --systems.memory "$exp/baselines/memory.txt" --out "$exp/score"
+    "${systems[@]}" --out "$exp/score"
 
 # Printed at the end of every complete run.
 results --source "$exp/clean/test.$src" --references "$exp/clean/test.$tgt" \

@@ -31,7 +31,6 @@ setting parent_updates=1200 "updates of the parent"
 setting multilingual_updates= "updates of a multilingual model (default: those of parent and child)"
 setting adversarial=0.1 "weight of the adversary"
 setting mono=4000 "sentences to translate back"
-setting apertium=no "yes: compare with Apertium as well (Debian's apertium-es-gl)"
 setting train_config="$recipe/conf/train.yaml" "options of fairseq-train for all but preset"
 setting threads= "cores for each training (default: all)"
 setting seeds=1,2 "seeds of each child"
@@ -44,7 +43,6 @@ whole multilingual_updates
 for method in $methods; do
     [[ " $all_methods " == *" $method "* ]] || _fail "method '$method': there are $all_methods"
 done
-[[ " yes no " == *" $apertium "* ]] || _fail "apertium is yes or no, not '$apertium'"
 [[ " $methods " == *" child "* ]] || _fail "child must be among the methods: all are compared with it"
 # wants METHOD ...: whether one of these is to be compared.
 wants() {
@@ -84,11 +82,6 @@ text parent "$parent_src" "$parent_tgt" "$parent_train" "$parent_dev" "$parent_t
     --hold-out+="$exp/fetch-child" ${held[@]+"${held[@]}"}
 stage 2 "Take $pairs pairs" --in "$exp/clean-child" --out "$exp/bitext" -- \
     python -m preprocess.subset --bitext "$exp/clean-child" --out "$exp/bitext" --pairs "$pairs"
-if [[ $apertium == yes ]]; then # early, so that one that is not installed is missed early
-    stage 2 "Translate by Apertium" --in "$exp/bitext/test.$src" --out "$exp/apertium" -- \
-        python -m score.apertium --source "$exp/bitext/test.$src" --source-language "$src" \
-        --target-language "$tgt" --out "$exp/apertium"
-fi
 
 # Numbers of the stages that follow: what a method needs has a lower number than what it makes.
 at_binary=4 at_train=5 at_test=6
@@ -237,20 +230,12 @@ at_train=8 at_test=9
 ! wants backtranslation || compare backtranslation
 ! wants combined || compare combined
 
-stage 10 "Translate by baselines" --in "$exp/bitext" --out "$exp/baselines" -- \
-    python -m score.baselines --bitext "$exp/bitext" --out "$exp/baselines"
-transliteration
-if [[ $apertium == yes ]]; then
-    inputs+=("$exp/apertium") systems+=(--systems.apertium "$exp/apertium/apertium.txt")
-fi
+baselines 10 "$exp/bitext"
 stage 10 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inputs[@]}" \
     --out "$exp/score" -- \
     python -m score.metrics --references "$exp/bitext/test.$tgt" --target-language "$tgt" \
     --source "$exp/bitext/test.$src" --baseline child --test randomisation --by+ length \
-    "${systems[@]}" --systems.copy "$exp/baselines/copy.txt" \
-    --systems.memory "$exp/baselines/memory.txt" \
-    --systems.punctuation "$exp/baselines/punctuation.txt" \
-    --out "$exp/score"
+    "${systems[@]}" --out "$exp/score"
 
 # Directions that no pair of the training text has: between the two target languages.
 at_test=11 zero=()

@@ -305,6 +305,14 @@ def test_trimming_changes_neither_cuts_nor_outputs(
                 assert cut_by.convert_ids_to_tokens(now[side]) == tokenizer.convert_ids_to_tokens(
                     was[side]
                 )
+    # A letter that only another text has is still known.
+    letters = {token for token in tokenizer.get_vocab() if len(token) == 1 and token.isalpha()}
+    new = sorted(
+        letters - set("".join((few / f"train.{code}").read_text() for code in ("es", "gl")))
+    )
+    for letter in new:
+        assert letter in "".join(smaller.tokenize(f"s{letter}")), letter
+    assert new
     rows = old_rows(tokenizer, smaller)
     assert len(rows) == net.config.vocab_size < size
     tables = 2 if family == "mt5" else 1  # its output layer has rows of its own

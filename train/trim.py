@@ -2,7 +2,8 @@
 
 An embedding table of 250,000 subwords is most of an mT5-small, and a pair of languages uses a tenth
 of it. What is left out is as if it had never been learned: words of other texts are cut into the
-subwords that remain. How the training text is cut does not change:
+subwords that remain, as single letters of the text's scripts, digits and signs always do. How the
+training text is cut does not change:
 
 - in a unigram model, the best way to cut a word is still the best among fewer (the worst score is
   kept, because the penalty for an unknown letter goes by it);
@@ -11,6 +12,7 @@ subwords that remain. How the training text is cut does not change:
 
 import json
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ def trim(
         )
     used = {number for example in examples for ids in example.values() for number in ids}
     keep = {str(token) for token in tokenizer.convert_ids_to_tokens(sorted(used))}
+    keep |= _single(_numbers(tokenizer), keep)
     smaller = _smaller(tokenizer, keep)
     before = sum(parameter.numel() for parameter in model.parameters())
     rows = old_rows(tokenizer, smaller)
@@ -53,6 +56,21 @@ def trim(
         "parameters_saved": before - sum(p.numel() for p in model.parameters()),
     }
     return model, smaller, facts
+
+
+def _single(tokens: Iterable[str], keep: set[str]) -> set[str]:
+    """The tokens of one character, of letters those of scripts that `keep` has."""
+    scripts = {_script(char) for token in keep for char in token}
+    return {
+        token
+        for token in tokens
+        if len(token) == 1 and (not token.isalpha() or _script(token) in scripts)
+    }
+
+
+def _script(char: str) -> str:
+    """The first word of its name, such as LATIN, CYRILLIC or CJK."""
+    return unicodedata.name(char, "").partition(" ")[0]
 
 
 def old_rows(old: Any, new: Any) -> list[int]:

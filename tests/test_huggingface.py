@@ -311,7 +311,7 @@ def test_trimming_changes_neither_cuts_nor_outputs(
         letters - set("".join((few / f"train.{code}").read_text() for code in ("es", "gl")))
     )
     for letter in new:
-        assert letter in "".join(smaller.tokenize(f"s{letter}")), letter
+        assert smaller.unk_token_id not in smaller(f"s{letter}")["input_ids"], letter
     assert new
     rows = old_rows(tokenizer, smaller)
     assert len(rows) == net.config.vocab_size < size

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from math import tanh
 from pathlib import Path
 from typing import Any
 
@@ -233,18 +234,20 @@ def test_each_sentence_goes_through_its_own_parts(mixed: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("share", "more"),
-    [("encoder", {"more_decoders.0", "more_decoders.1"}),
-     ("embeddings", {"more_encoders.0", "more_encoders.1", "more_decoders.0", "more_decoders.1"})],
+    ("share", "adversarial", "more"),
+    [("all", 1.0, set()),
+     ("encoder", 1.0, {"more_decoders.0", "more_decoders.1"}),
+     ("decoder", 0.0, {"more_encoders.0", "more_encoders.1"}),
+     ("embeddings", 0.0,
+      {"more_encoders.0", "more_encoders.1", "more_decoders.0", "more_decoders.1"})],
 )  # fmt: skip
 def test_a_model_shares_what_it_is_told(
-    mixed: Path, tmp_path: Path, share: str, more: set[str]
+    mixed: Path, tmp_path: Path, share: str, adversarial: float, more: set[str]
 ) -> None:
     """Each part is trained, and a direction that was never seen is translated, too."""
-    adversarial = 1.0 if share == "encoder" else 0.0
     out = tmp_path / "train"
     options = {**OPTIONS, "max-update": 20, "total-num-update": 20}
-    by = {"stop_on": "chrf", "subwords": mixed / "subword"} if adversarial else {}
+    by = {"stop_on": "chrf", "subwords": mixed / "subword"} if share == "encoder" else {}
     train(mixed / "binary", out, options, average_last=2, share=share,  # type: ignore[arg-type]
           adversarial=adversarial, **by)  # fmt: skip
     model = load(out / "checkpoint.pt")["model"]
@@ -261,6 +264,10 @@ def test_a_model_shares_what_it_is_told(
     curves = read_curves(read_lines(out / "fairseq.log"))
     told = [row.get("discriminator") for row in curves.train.values()]
     assert (None not in told) is bool(adversarial)
+    # Ganin et al. 2016: 2 / (1 + e^-10p) - 1 is tanh 5p; the log has means over ten updates.
+    weights = [row.get("adversarial_weight") for row in curves.train.values()]
+    means = [sum(tanh(n / 4) for n in range(start, start + 10)) / 10 for start in (0, 10)]
+    assert weights == (pytest.approx(means, abs=1e-3) if adversarial else [None, None])
     outputs = {}
     for direction in ("es-gl", "ca-gl", None):
         export(out / "checkpoint.pt", mixed / "subword", tmp_path / "bundle", mixed / "binary",

@@ -235,7 +235,7 @@ def install(data: str, share: Share, adversarial: float, updates: int, arch: str
                 worth = size / len(numbers)
                 loss = loss + worth * nn.functional.cross_entropy(scores, wanted, reduction="sum")
                 output["told"] = (scores.argmax(1) == wanted).sum()
-                output["asked"] = len(wanted)
+                output["asked"], output["weight"] = len(wanted), weight
             return loss, size, output
 
         @classmethod
@@ -245,6 +245,8 @@ def install(data: str, share: Share, adversarial: float, updates: int, arch: str
             super().reduce_metrics(logging_outputs)
             asked = sum(output.get("asked", 0) for output in logging_outputs)
             if asked:
+                weight = max(output.get("weight", 0.0) for output in logging_outputs)
+                metrics.log_scalar("adversarial_weight", weight, round=4)
                 told = sum(int(output["told"]) for output in logging_outputs)
                 metrics.log_scalar("discriminator", 100 * told / asked, asked, round=1)
 

@@ -12,6 +12,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh"
 setting src=es "source language, as any ISO 639 code"
 setting tgt=gl "target language"
 setting train=libreoffice-help "where the text is; see python -m preprocess.fetch --help"
+setting dev= "development set (empty: split off train)"
+setting test= "test set (empty: split off train)"
 setting vocab_size=4000 "number of subwords for both languages together"
 setting updates=1200 "updates of the parameters in training"
 setting train_config="$recipe/conf/train.yaml" "options of fairseq-train"
@@ -19,10 +21,10 @@ setting seeds=1 "seeds of the training, as 1,2,3; several give mean and spread"
 start "$@" # reads the command line; from here on, $exp is the experiment's directory
 
 # A stage turns what follows --in into the directory after --out. It runs again only if an input,
-# its command, a file named in the command, the code or a library has changed. If your text comes
-# with dev and test sets, add --dev and --test here; otherwise they are split off.
+# its command, a file named in the command, the code or a library has changed.
 stage 1 "Fetch parallel text" --out "$exp/fetch" -- \
     python -m preprocess.fetch --src "$src" --tgt "$tgt" --train "$train" \
+    ${dev:+--dev "$dev"} ${test:+--test "$test"} \
     --lock "$exp/sources.json" --out "$exp/fetch"
 
 # Read the report: it fails where training would be a waste of time.

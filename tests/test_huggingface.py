@@ -754,6 +754,15 @@ def test_two_processes_train_one_model(
     assert curves["train"][-1]["epoch"] == pytest.approx(40 / 18, abs=0.01)
     assert curves["valid"][-1]["valid_loss"] < curves["valid"][0]["valid_loss"]
     assert load(str(tmp_path / "out" / "model"))[0].config.encoder_layerdrop == 0.5
+    # Without dropout, two batches of 8 are one of 16: gradients do not grow with processes.
+    first = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        finetune(bitext, str(model("m2m_100")), out, updates=1, batch_size=16 // processes,
+                 processes=processes, cpu_threads=1)  # fmt: skip
+        first.append(json.loads((out / "train.json").read_text())["train"][0])
+    assert first[1]["loss"] == pytest.approx(first[0]["loss"], rel=0.05)
+    assert first[1]["gnorm"] == pytest.approx(first[0]["gnorm"], rel=0.35)
 
 
 def test_a_dev_loss_that_is_no_number_stops_with_advice(

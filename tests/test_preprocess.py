@@ -1,16 +1,24 @@
 """Fetch, inspect, clean, subword and binarise; right values by hand or from the reference tool."""
 
+import gzip
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 
 from pipeline.errors import RecipeError
+from pipeline.lines import read_lines
 from preprocess import bitext
 from preprocess.clean import clean
+from preprocess.codec import Codec
 from preprocess.fetch import fetch
 from preprocess.libreoffice import package, packages, paragraph_pairs, parse_page
+from preprocess.subword import subword
 from preprocess.tokenise import tokenise
+
+LAFAND = REPOSITORY.parent / "shared" / "data" / "lafand"
 
 PAGE = """<html><body>
 <h1 id="hd_id1" dir="auto">Open a <span class="emph">file</span></h1>
@@ -138,3 +146,32 @@ def test_further_test_sets_travel_along(tmp_path: Path) -> None:
     assert (tmp_path / "tokens" / "test2017.ca").read_text() == "bon dia , anna .\n"
     with pytest.raises(RecipeError, match="a further test set needs a name of its own"):
         fetch(tmp_path / "o", "es", "ca", f"file:{tmp_path}/t.tsv", more={"train": "file:x"})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not LAFAND.exists(), reason="needs LAFAND-MT in ../shared/data")
+def test_yoruba_keeps_its_diacritics(tmp_path: Path) -> None:
+    """From the files to subwords and back; decomposed lines come out composed, and whole."""
+    raw = gzip.decompress((LAFAND / "en-yor" / "dev.yor.gz").read_bytes()).decode().split("\n")[:-1]
+    apart = [unicodedata.normalize("NFD", " ".join(line.split())) for line in raw]
+    (tmp_path / "dev.yor").write_text("".join(f"{line}\n" for line in apart))
+    (tmp_path / "dev.en").write_bytes(gzip.decompress((LAFAND / "en-yor/dev.en.gz").read_bytes()))
+    train, test = (f"file:{LAFAND}/en-yor/{name}.{{lang}}.gz" for name in ("train", "test"))
+    dev = f"file:{tmp_path}/dev.{{lang}}"
+    fetch(tmp_path / "fetch", "en", "yor", train, dev, test)
+    clean(tmp_path / "fetch", tmp_path / "clean")
+    subword(tmp_path / "clean", tmp_path / "subword", vocab_size=2000)
+    codec = Codec(tmp_path / "subword")
+    back = [
+        codec.restore(line.split(" "), "yor") for line in read_lines(tmp_path / "subword/dev.yor")
+    ]
+    assert back == list(read_lines(tmp_path / "clean" / "dev.yor"))
+    assert len(back) == len(raw)
+    # Tones and dots below, of which the text has tens of thousands.
+    marks = [
+        Counter(char for line in lines for char in unicodedata.normalize("NFD", line)
+                if unicodedata.combining(char))
+        for lines in (raw, back)
+    ]  # fmt: skip
+    assert marks[0] == marks[1] and marks[0].total() > 10_000
+    assert all(unicodedata.is_normalized("NFC", line) for line in back)

@@ -67,9 +67,10 @@ def off_target(
         off = 100 * (1 - found[target_language] / found.total()) if found else None
         result[name] = {"lines": len(lines), "blank": blank, "told": found.total(),
                         "off_target": off, "languages": dict(found)}  # fmt: skip
-        others = ", ".join(f"{count:,} {code}" for code, count in found.most_common())
-        others += f"; {blank:,} blank" if blank else ""
-        print(f"{name:<24} {'    -' if off is None else f'{off:5.1f}'} % off target ({others})")
+        counts = [f"{count:,} {code}" for code, count in found.most_common()]
+        counts += [f"{blank:,} blank"] if blank else []
+        share = "    -" if off is None else f"{off:5.1f}"
+        print(f"{name:<24} {share} % off target ({', '.join(counts)})")
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "off-target.json", result)
     note(out, off_target={name: row["off_target"] for name, row in result.items()})

@@ -6,6 +6,18 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from test_preprocess import make_bitext
+
+
+def test_what_the_system_refuses_is_one_sentence(tmp_path: Path) -> None:
+    make_bitext(tmp_path / "in", train=[("a", "b")])
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "preprocess.subset", "--bitext", tmp_path / "in", "--pairs", "1",
+         "--out", tmp_path / "file"],
+        capture_output=True, text=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path / 'file'}: File exists\n")
 
 
 @pytest.mark.parametrize("order", ["after", "joined"])

@@ -396,6 +396,10 @@ def test_settings_that_cannot_work_are_refused(
         finetune(cut, name, out)
     with pytest.raises(RecipeError, match=r"a vocabulary of 3 cannot be learned from .*larger"):
         fresh("t5", [str(bitext / "train.es")], out, vocab_size=3)
+    (tmp_path / "blank").write_text("\n \n")
+    for family in ("t5", "nllb", "bert"):
+        with pytest.raises(RecipeError, match="blank has no text to learn subwords from"):
+            fresh(family, [str(tmp_path / "blank")], out)  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="empty cannot be read as AutoConfig"):
         (tmp_path / "empty").mkdir()
         finetune(bitext, str(tmp_path / "empty"), out)

@@ -21,10 +21,11 @@ from decode.export import export
 from decode.search import Search
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
+from preprocess.binarise import read_dictionary
 from preprocess.subword import subword
 from train.curves import read_curves
 from train.marian import _keep, _restore, average, marian_options, parse_record, train
-from train.marian_vocabulary import read_vocabulary, write_vocabulary
+from train.marian_vocabulary import of_dictionary, read_vocabulary, write_vocabulary
 from train.transfer import transfer
 
 installed = pytest.mark.skipif(
@@ -281,3 +282,17 @@ def test_a_child_begins_with_its_parent(finished: Recipe, tmp_path: Path) -> Non
     ]
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
     assert losses[2] == pytest.approx(losses[0], abs=0.05)  # one subword more to choose from
+
+
+def test_a_cut_model_leaves_the_bundle_that_was_there(
+    finished_subwords: Path, tmp_path: Path
+) -> None:
+    words = read_dictionary(finished_subwords / "dict.txt")
+    write_vocabulary(of_dictionary(words), tmp_path / "vocab.yml")
+    (tmp_path / "checkpoint.npz").write_bytes(b"PK cut")
+    before = tmp_path / "bundle" / "bundle.json"
+    before.parent.mkdir()
+    before.write_text("{}")
+    with pytest.raises(RecipeError, match="cannot be converted by CTranslate2"):
+        export(tmp_path / "checkpoint.npz", finished_subwords, before.parent)
+    assert [path.name for path in before.parent.iterdir()] == ["bundle.json"]

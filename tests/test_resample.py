@@ -17,6 +17,7 @@ from test_preprocess import make_bitext
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines, write_lines
 from preprocess.binarise import binarise
+from preprocess.bitext import languages, write_languages
 from preprocess.codec import Codec
 from preprocess.subword import subword
 from train.checkpoints import load
@@ -99,6 +100,17 @@ def test_text_that_the_data_was_not_made_from_is_refused(cut: Path, tmp_path: Pa
     ):
         with pytest.raises(RecipeError, match=message):
             train(cut / "binary", tmp_path / "out", {}, subwords=directory, sampling=sampling)
+
+
+def test_dev_is_scored_in_the_direction_of_the_data(cut: Path, tmp_path: Path) -> None:
+    """The reverse model's directory has the same dictionary, and another language for target."""
+    src, tgt = languages(cut / "subword")
+    shutil.copytree(cut / "subword", tmp_path / "reverse")
+    write_languages(tmp_path / "reverse", tgt, src)
+    with pytest.raises(RecipeError, match="was not made from"):
+        train(cut / "binary", tmp_path / "out", {}, subwords=tmp_path / "reverse", stop_on="bleu")
+    with pytest.raises(RecipeError, match="typo/pair should hold the source and target"):
+        train(cut / "binary", tmp_path / "out", {}, subwords=tmp_path / "typo", stop_on="bleu")
 
 
 def test_blanks_stay_where_the_text_is_cut_anew(cut: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def translate(finished, search: Search, count: int = 40) -> list[str]:
         ({"temperature": 0.5}, "are for sampling"),
         ({"beam": 0}, "at least 1"),
         ({"sampling": True, "top_p": 0.0}, "at least 1"),
+        ({"sampling": True, "temperature": -1}, "temperature is above 0"),
         ({"beam": 2, "n_best": 3}, "3 hypotheses need a beam of as many, not 2"),
     ],
 )

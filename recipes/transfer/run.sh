@@ -54,14 +54,17 @@ wants() {
 [[ $pairs != all ]] || ! wants backtranslation combined ||
     _fail "with pairs=all no text is left to translate back: leave backtranslation and combined out"
 
+# fetch NAME SOURCE TARGET TRAIN DEV TEST
+fetch() {
+    stage 1 "Fetch, $1" --out "$exp/fetch-$1" -- \
+        python -m preprocess.fetch --src "$2" --tgt "$3" --train "$4" \
+        ${5:+--dev "$5"} ${6:+--test "$6"} --lock "$exp/sources.json" --out "$exp/fetch-$1"
+}
 # text NAME SOURCE TARGET TRAIN DEV TEST OPTION ...: fetched and cleaned.
 text() {
-    local name=$1 source=$2 target=$3 where=$4 dev=$5 test=$6
+    local name=$1
+    fetch "${@:1:6}"
     shift 6
-    stage 1 "Fetch, $name" --out "$exp/fetch-$name" -- \
-        python -m preprocess.fetch --src "$source" --tgt "$target" --train "$where" \
-        ${dev:+--dev "$dev"} ${test:+--test "$test"} --lock "$exp/sources.json" \
-        --out "$exp/fetch-$name"
     stage 2 "Clean, $name" --in "$exp/fetch-$name" "${@/#--hold-out+=/}" --out "$exp/clean-$name" -- \
         python -m preprocess.clean --bitext "$exp/fetch-$name" --out "$exp/clean-$name" "$@"
 }
@@ -74,7 +77,9 @@ elif [[ $zero ]]; then
     _fail "--set zero needs a parent with the child's source language, for one model to have both"
 fi
 if [[ $zero ]]; then
-    text zero "$parent_tgt" "$tgt" "$zero" '' ''
+    # All lines of a text of one's own are translated; of the help, those of its test pages.
+    [[ $zero == libreoffice-help ]] || zero_test=$zero
+    fetch zero "$parent_tgt" "$tgt" "$zero" '' "${zero_test-}"
     held=(--hold-out+="$exp/fetch-zero")
 fi
 text child "$src" "$tgt" "$train" "$dev" "$test" ${held[@]+"${held[@]}"}
@@ -243,13 +248,13 @@ zero_shot() {
     local method=$1 first=${seeds%%,*} pair
     for pair in "$parent_tgt-$tgt" "$tgt-$parent_tgt"; do
         export_to "$exp/bundle-$method-$pair" "$exp/train-$method-$first" mixed --direction "$pair"
-        translate "$method-$pair" "$exp/clean-zero/test.${pair%-*}"
+        translate "$method-$pair" "$exp/fetch-zero/test.${pair%-*}"
     done
-    stage 11 "Retrieve, $method" --in "$exp/train-$method-$first" "$exp/clean-zero" \
+    stage 11 "Retrieve, $method" --in "$exp/train-$method-$first" "$exp/fetch-zero" \
         --out "$exp/retrieval-$method" -- \
         python -m score.retrieval --checkpoint "$exp/train-$method-$first/checkpoint.pt" \
         --data "$exp/binary-mixed" --subwords "$exp/subword-mixed" \
-        --one "$exp/clean-zero/test.$parent_tgt" --other "$exp/clean-zero/test.$tgt" \
+        --one "$exp/fetch-zero/test.$parent_tgt" --other "$exp/fetch-zero/test.$tgt" \
         --directions "[$parent_tgt-$src, $tgt-$src]" --out "$exp/retrieval-$method"
     zero+=("$method")
 }
@@ -261,15 +266,15 @@ if ((${#held[@]})) && wants multilingual adversarial; then
             inputs+=("$exp/translate-$method-$pair")
             systems+=("--systems.$method" "$exp/translate-$method-$pair/hypotheses.txt")
         done
-        stage 11 "Score zero-shot, $pair" --in "$exp/clean-zero" "${inputs[@]}" \
+        stage 11 "Score zero-shot, $pair" --in "$exp/fetch-zero" "${inputs[@]}" \
             --out "$exp/score-zero-$pair" -- \
-            python -m score.metrics --references "$exp/clean-zero/test.$to" \
-            --source "$exp/clean-zero/test.${pair%-*}" --target-language "$to" \
-            --systems.copy "$exp/clean-zero/test.${pair%-*}" "${systems[@]}" \
+            python -m score.metrics --references "$exp/fetch-zero/test.$to" \
+            --source "$exp/fetch-zero/test.${pair%-*}" --target-language "$to" \
+            --systems.copy "$exp/fetch-zero/test.${pair%-*}" "${systems[@]}" \
             --out "$exp/score-zero-$pair"
-        stage 11 "Off target, $pair" --in "$exp/clean-zero" "${inputs[@]}" \
+        stage 11 "Off target, $pair" --in "$exp/fetch-zero" "${inputs[@]}" \
             --out "$exp/off-target-$pair" -- \
-            python -m score.off_target --references "$exp/clean-zero/test.$to" "${systems[@]}" \
+            python -m score.off_target --references "$exp/fetch-zero/test.$to" "${systems[@]}" \
             --target-language "$to" --among "['$src', '$tgt', '$parent_tgt']" \
             --out "$exp/off-target-$pair"
     done

@@ -107,15 +107,15 @@ def export(
         partial = out / f"{MODEL}.partial"
         try:
             converter.convert(str(partial), quantization=quantization, force=True)
-        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-            shutil.rmtree(partial, ignore_errors=True)
+            _clear(out)
+            partial.rename(out / MODEL)
+        except (ValueError, KeyError, zipfile.BadZipFile) as error:
             raise RecipeError(
                 f"{checkpoint} cannot be converted by CTranslate2: {error}"
             ) from error
         finally:
+            shutil.rmtree(partial, ignore_errors=True)
             plain.unlink(missing_ok=True)
-        _clear(out)
-        partial.rename(out / MODEL)
     if shortlist:
         source, target = (subwords / f"train.{language}" for language in (src, tgt))
         write_shortlist(source, target, out / MODEL / SHORTLIST)

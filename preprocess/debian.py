@@ -52,14 +52,18 @@ def files(package: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes]
 
     Raises RecipeError for a damaged package.
     """
-    with (
-        subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as unpack,
-        tarfile.open(fileobj=unpack.stdout, mode="r|") as tar,
-    ):
-        for member in tar:
-            match = pattern.fullmatch(member.name)
-            file = tar.extractfile(member) if match and member.isfile() else None
-            if match and file:
-                yield match[1], file.read()
-    if unpack.returncode:
-        raise RecipeError(f"{package.name} is damaged; delete it and run again")
+    unpack = ["dpkg-deb", "--fsys-tarfile", str(package)]
+    try:
+        with (
+            subprocess.Popen(unpack, stdout=subprocess.PIPE) as unpacked,
+            tarfile.open(fileobj=unpacked.stdout, mode="r|") as tar,
+        ):
+            for member in tar:
+                match = pattern.fullmatch(member.name)
+                file = tar.extractfile(member) if match and member.isfile() else None
+                if match and file:
+                    yield match[1], file.read()
+    except tarfile.TarError as error:
+        raise RecipeError(f"{package.name} is damaged ({error}); run again") from error
+    if unpacked.returncode:
+        raise RecipeError(f"{package.name} is damaged; run again")

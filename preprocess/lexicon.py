@@ -42,12 +42,12 @@ def lexicon(dictionary: str, out: Path, lowercase: bool = True) -> None:
     """
     facts: dict[str, str] = {}
     if _PACKAGE.fullmatch(dictionary):
-        articles, facts["package"] = _of_package(dictionary)
+        found, facts["package"] = _of_package(dictionary)
     else:
-        articles = _of_file(Path(dictionary))
+        found = _of_file(Path(dictionary))
     pairs = dict.fromkeys(
         (word.lower(), translation.lower()) if lowercase else (word, translation)
-        for article in articles
+        for article in found
         for word, translation in word_pairs(article)
     )
     if not pairs:
@@ -95,7 +95,12 @@ def articles(text: bytes, index: list[str], name: str) -> Iterator[str]:
         if not word.startswith("00"):
             places.add((start, length))
     for start, length in sorted(places):
-        yield text[start : start + length].decode("utf-8", "replace")
+        try:
+            yield text[start : start + length].decode()
+        except UnicodeDecodeError as error:
+            raise RecipeError(
+                f"{name}.dict.dz, byte {start + error.start}: no UTF-8; get the dictionary again"
+            ) from error
 
 
 def _number(digits: str) -> int:
@@ -106,16 +111,13 @@ def _number(digits: str) -> int:
 
 
 def _of_package(name: str) -> tuple[list[str], str]:
-    package, wanted = f"dict-{name}", re.compile(r"\./usr/share/dictd/[^/]+\.(dict\.dz|index)")
-    otherwise = "give a file as --dictionary (see --help)"
+    package, wanted = f"dict-{name}", re.compile(r"\./usr/share/dictd/([^/]+\.(?:dict\.dz|index))")
     with tempfile.TemporaryDirectory(prefix="lexicon-") as place:
-        path = download([package], Path(place), otherwise)[package]
-        found = dict(files(path, wanted))
+        path = download([package], Path(place), "give a file as --dictionary (see --help)")[package]
+        for file, content in files(path, wanted):
+            (Path(place) / file).write_bytes(content)
         source = f"apt:{path.name} sha256:{file_record(path).sha256}"
-    if found.keys() != {"dict.dz", "index"}:
-        raise RecipeError(f"{path.name} holds no dictionary; {otherwise}")
-    index = found["index"].decode("utf-8", "replace").splitlines()
-    return list(articles(gzip.decompress(found["dict.dz"]), index, name)), source
+        return _of_file(Path(place) / f"{name}.dict.dz"), source
 
 
 def _of_file(path: Path) -> list[str]:

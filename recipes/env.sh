@@ -62,11 +62,12 @@ _is_made() {
 # Make the environment if it is not there, or was made of other files. Whoever uses it holds a
 # shared lock to his end, with his children, so that nobody takes it away from under a training.
 ensure_environment() {
-    if ! command -v flock >/dev/null || [[ ! -w $repository ]]; then
+    local lock=$repository/.venv.lock
+    if ! command -v flock >/dev/null || ! { : >>"$lock"; } 2>/dev/null; then
         _is_made || make_environment
         return
     fi
-    exec 8>>"$repository/.venv.lock"
+    exec 8>>"$lock"
     flock --shared --nonblock 8 || {
         echo "Another shell is making the environment; waiting for it." >&2
         flock --shared 8

@@ -93,6 +93,10 @@ start() {
     done
     [[ " ${_setting_names[*]-} " != *" seeds "* || $seeds =~ ^[0-9]+(,[0-9]+)*$ ]] ||
         _fail "--set seeds=$seeds: give whole numbers with commas between them, as 1,2,3"
+    for name in ${_force[@]+"${_force[@]}"}; do
+        ((name >= _first && name <= _last)) ||
+            _fail "--force $name: only stages $_first to $_last are to run"
+    done
     ensure_environment
     mkdir -p "$exp"
     exp=$(cd "$exp" && pwd)
@@ -202,18 +206,24 @@ _await() {
     return "$status"
 }
 
-# Whether all stages that were to run have: the end of a recipe, where what it has is known.
+# Numbers are known at the end of a recipe; not those of Slurm's jobs, as seeds have counted theirs
+# in shells of their own.
 _complete() {
+    local number found=''
+    for number in $_numbers; do
+        ((number < _first || number > _last)) || found=yes
+    done
+    [[ $found || $_launcher == slurm ]] ||
+        _fail "no stage has a number from $_first to $_last; see $0 --list"
+    [[ $_mode == run ]] && ((_last == 999))
+}
+# Last of all, when nothing is lost by it.
+_check_force() {
     local number
     for number in ${_force[@]+"${_force[@]}"}; do
-        # Seeds that were jobs have told their numbers to shells of their own.
         [[ $_launcher == slurm || $_numbers == *" $number "* ]] ||
             _fail "--force $number: no stage has this number; see $0 --list"
     done
-    for number in $_numbers; do ((number < _first || number > _last)) || break; done
-    ((number >= _first && number <= _last)) ||
-        _fail "no stage has a number from $_first to $_last; see $0 --list"
-    [[ $_mode == run ]] && ((_last == 999))
 }
 
 # _leave: what this run was, for tables and pages: they show the stages that it had, and not what
@@ -234,16 +244,17 @@ _leave() {
 # page --source FILE --references FILE: at the end of a complete run, write report.html.
 page() {
     local run
-    _complete || return 0
+    _complete || { _check_force && return; }
     [[ ! -f $exp/.stages ]] || _leave # unless results has
     "$python" -m score.page --exp "$exp" --out "$exp/report.html" "$@"
+    _check_force
 }
 
 # results --source FILE --references FILE --hypotheses FILE: at the end of a complete run, print
 # scores, samples, times and what to do next, and write report.html.
 results() {
     local run scores bundle=${6%/*}
-    _complete || return 0
+    _complete || { _check_force && return; }
     _leave
     bundle=$exp/bundle${bundle#"$exp/translate"} # by which translate-NAME/hypotheses.txt was made
     [[ -d $bundle ]] || bundle=$exp/$(grep -m 1 '^bundle' "$exp/stages.txt" || :)

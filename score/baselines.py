@@ -91,9 +91,10 @@ def baselines(bitext: Path, out: Path) -> None:
     rules = None
     try:
         rules = find_mode(src, tgt)
-        write_lines(out / "apertium.txt", translate(sources, rules))
     except RecipeError as error:
-        print(f"no row of rules: {error}")
+        print(f"no row of rules: {error}; then run this again (a stage with --force)")
+    else:
+        write_lines(out / "apertium.txt", translate(sources, rules))
     found = nearest(sources, [source for source, _ in train])
     write_lines(out / "memory.txt", (train[index][1] for index in found))
     note(out, transliterated=transliterated, rules=rules and f"{version()}, {rules}")

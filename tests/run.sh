@@ -7,6 +7,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../recipes/env.sh"
 ensure_environment
 cd "$repository"
+exec 8>&- # the recipes that tests run have a lock of their own on the environment
 export OMP_WAIT_POLICY=PASSIVE
 
 if (($#)); then

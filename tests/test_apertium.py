@@ -55,20 +55,30 @@ def test_whatever_is_in_a_line_it_stays_one(tmp_path: Path) -> None:
     assert facts["mode"] == "es-gl" and facts["version"].startswith("Apertium 3")
 
 
-@needs_apertium
-def test_a_row_of_the_table_where_it_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
     write_languages(tmp_path, "es", "gl")
     for name in ("train", "test"):
         write_bitext(tmp_path / f"{name}.es", tmp_path / f"{name}.gl", [("La casa es grande", "A")])
-    baselines(tmp_path, tmp_path)
+    return tmp_path
+
+
+@needs_apertium
+def test_a_row_of_the_table_where_it_is_installed(house: Path, tmp_path: Path) -> None:
+    baselines(house, tmp_path)
     assert list(read_lines(tmp_path / "apertium.txt")) == ["A casa é grande"]
     assert json.loads((tmp_path / "facts.json").read_text())["rules"].endswith(", es-gl")
+
+
+def test_no_row_where_it_is_not(
+    house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "apertium.txt").touch()  # of an earlier run
     monkeypatch.setenv("PATH", "/nowhere")
-    baselines(tmp_path, tmp_path)
+    baselines(house, tmp_path)
     assert not (tmp_path / "apertium.txt").exists()
     assert "no row of rules: apertium is missing; apt-get install" in capsys.readouterr().out
+    assert json.loads((tmp_path / "facts.json").read_text())["rules"] is None
 
 
 @needs_apertium

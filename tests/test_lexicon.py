@@ -1,12 +1,15 @@
 """Word pairs of a dictionary in dictd's format."""
 
 import gzip
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
+from preprocess.debian import files
 from preprocess.lexicon import articles, lexicon, word_pairs
 from train.mapping import read_lexicon
 
@@ -73,3 +76,15 @@ def test_a_damaged_text_and_a_wrong_name(tmp_path: Path) -> None:
 def test_a_place_with_several_digits() -> None:
     text = b"x" * 4097 + b"gato\ncat\n"
     assert list(articles(text, ["gato\tBAB\tJ"], "d")) == ["gato\ncat\n"]  # 1 · 64² + 0 + 1, 9
+
+
+def test_text_that_is_no_utf_8(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"d\.dict\.dz, byte 5: no UTF-8"):
+        list(articles("gato\nñu\n".encode("latin-1") + b"x", ["gato\tB\tG"], "d"))
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs Debian's dpkg")
+def test_a_damaged_package(tmp_path: Path) -> None:
+    (tmp_path / "a.deb").write_bytes(b"no package")
+    with pytest.raises(RecipeError, match=r"a\.deb is damaged"):
+        list(files(tmp_path / "a.deb", re.compile("x")))

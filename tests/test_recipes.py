@@ -82,6 +82,9 @@ def test_numbers_of_stages(tmp_path: Path) -> None:
     assert again.stdout.count("up to date") == 1 and "done in" in again.stdout
     done = run(directory, more=["--force", "3"])
     assert done.returncode == 2 and "error: --force 3: no stage has this number" in done.stderr
+    assert "Score, zebra" in done.stdout  # what was done is shown before
+    done = run(directory, more=["--force", "2", "--stop-stage", "1"])
+    assert done.returncode == 2 and "--force 2: only stages 1 to 1 are to run" in done.stderr
 
 
 def test_a_recipe_that_runs_another_is_what_to_run_again(tmp_path: Path) -> None:
@@ -99,32 +102,31 @@ def test_the_environment_is_not_taken_away_from_under_a_run(tmp_path: Path) -> N
     (tmp_path / "recipes" / "env.sh").write_bytes((REPOSITORY / "recipes/env.sh").read_bytes())
     (tmp_path / ".venv").mkdir()
     script = """
+        set -euo pipefail
         source recipes/env.sh
         make_environment() { echo made >>log; environment_key >.venv/complete; }
         ensure_environment
-        echo "$1 begins" >>log; sleep "$2"; echo "$1 ends" >>log"""
+        echo "$1 begins" >>log; until [[ -f $2 ]]; do sleep 0.01; done; echo "$1 ends" >>log"""
 
-    def start(name: str, seconds: float) -> subprocess.Popen[str]:
+    def start(name: str, until: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["bash", "-c", script, "_", name, str(seconds)],
+            ["bash", "-c", script, "_", name, until],
             cwd=tmp_path, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def wait_for(line: str) -> None:
-        deadline = time.monotonic() + 30
-        while line not in (log.read_text() if log.exists() else ""):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
     log = tmp_path / "log"
-    first = start("first", 2)
-    wait_for("first begins")
-    second = start("second", 0)  # beside it, as nothing has changed
+    first = start("first", "go")
+    deadline = time.monotonic() + 30
+    while "first begins" not in (log.read_text() if log.exists() else ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    second = start("second", "setup.cfg")  # beside it, as nothing has changed
     assert second.wait() == 0
     (tmp_path / "setup.cfg").write_text("2")
-    third = start("third", 0)
-    assert "waiting for those that use it to end" in third.communicate()[1]
-    assert first.wait() == third.returncode == 0
+    third = start("third", "setup.cfg")
+    assert third.stderr and "waiting for those that use it to end" in third.stderr.readline()
+    (tmp_path / "go").touch()
+    assert first.wait() == third.wait() == 0
     assert log.read_text().split("\n")[:-1] == [
         "made", "first begins", "second begins", "second ends", "first ends",
         "made", "third begins", "third ends",

@@ -345,3 +345,22 @@ def test_lafand_is_the_same_recipe_on_a_folder(tmp_path: Path) -> None:
     assert f"--src en --tgt swa --train 'file:{data}/en-swa/train.{{lang}}.gz'" in shown
     assert f"--test 'file:{data}/en-swa/test.{{lang}}.gz'" in shown and "--pairs all" in shown
     assert "train-match-3" in shown and "train-match-1" not in shown and "multilingual" not in shown
+
+
+def test_lafand_is_called_as_it_was(tmp_path: Path) -> None:
+    """What tables show is the user's own command, and not what recipes/transfer gets."""
+    scripts = {
+        "lafand": (REPOSITORY / "recipes/lafand/run.sh").read_text(),
+        "transfer": '#!/bin/bash\nprintf "%s\\n" "$RUN_AS" -- "$@"\n',
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.sh").write_text(text)
+        (tmp_path / name / "run.sh").chmod(0o755)
+    given = ["--set", "child=zul", "--force", "5", "--exp-dir", "a dir", "--set", "seeds=1"]
+    shown = subprocess.run(
+        [tmp_path / "lafand/run.sh", *given], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    at = shown.index("--")
+    assert shown[1:at] == ["--set", "child=zul", "--exp-dir", "a dir", "--set", "seeds=1"]
+    assert "tgt=zul" in shown[at:] and shown[-7:-1] == [*given[2:]]

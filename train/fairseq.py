@@ -219,7 +219,10 @@ def train(
     shutil.rmtree(out / RESAMPLED, ignore_errors=True)
     # The log's times differ from run to run; what a later stage reads is the checkpoint.
     summary = read_curves(read_lines(out / LOG))
-    updates = json.loads((out / RECORD).read_text(encoding="utf-8"))["updates"]
+    # Of a directory of an earlier version, what the log tells, which is of every tenth.
+    updates = json.loads((out / RECORD).read_text(encoding="utf-8")).get(
+        "updates", max(summary.train, default=0)
+    )
     last = list(summary.valid.values())[-1:] or [{}]
     note(
         out,
@@ -277,7 +280,7 @@ def _check_subwords(data: Path, subwords: Path | None, sampling: float) -> None:
     )
     if languages(subwords) != (src, tgt):
         raise RecipeError(another)
-    for language in languages(data):
+    for language in (src, tgt):
         path = data / f"dict.{language}.txt"
         if path.read_bytes() != (subwords / DICTIONARY).read_bytes():
             raise RecipeError(

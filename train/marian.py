@@ -252,10 +252,15 @@ def _parameters(model: Path) -> int:
                    if not name.startswith("special:") and name != "Wpos")  # fmt: skip
 
 
+def check_whole(model: Path) -> None:
+    """Raise RecipeError for what is no model of Marian's, or only its beginning."""
+    if not is_whole(model):
+        raise RecipeError(f"{model} is no model of Marian's, or cut off")
+
+
 def _check_parent(parent: Path, entries: list[str], subwords: Path) -> None:
     """Refuse a parent with other subwords, or in another order: it would load without a word."""
-    if not is_whole(parent):
-        raise RecipeError(f"{parent} is no model of Marian's, or cut off")
+    check_whole(parent)
     if read_vocabulary(parent.with_name(VOCABULARY)) != entries:
         raise RecipeError(
             f"{parent.with_name(VOCABULARY)} and the subword model in {subwords} hold different "

@@ -18,9 +18,10 @@ from pipeline.manifest import note
 from preprocess.binarise import read_dictionary
 from preprocess.bitext import languages
 from preprocess.subword import DICTIONARY
-from train.checkpoints import is_whole, load, save
+from train.checkpoints import load, save
 from train.embeddings import read_vectors
 from train.marian import CHECKPOINT as MARIAN_CHECKPOINT
+from train.marian import check_whole
 from train.marian_vocabulary import (
     OWN,
     VOCABULARY,
@@ -38,8 +39,8 @@ _TABLES = {
     "encoder": ("encoder.embed_tokens.weight",),
     "decoder": ("decoder.embed_tokens.weight", "decoder.output_projection.weight"),
 }
-# The same of Marian's, by its one vocabulary; those of the output are across but in Wt.
-_OF_VOCABULARY = re.compile(r"Wemb$|^decoder_ff_logit_out_(W|Wt|b)$")
+# The same of Marian's, by its one vocabulary; the biases of the output are one row.
+_OF_VOCABULARY = re.compile(r"Wemb$|^decoder_ff_logit_out_(Wt|b)$")
 _NEIGHBOURS = 3
 # Fewer pairs do not make a map; one in ten is left out of it to see what it is worth.
 _LEAST_PAIRS, _HELD_OUT = 20, 10
@@ -153,8 +154,7 @@ def _marian(
     generator = torch.Generator().manual_seed(seed)
     maps: dict[str, dict[str, float | int]] = {}
     moved: dict[str, Any] = {}
-    if not is_whole(parent):
-        raise RecipeError(f"{parent} is no model of Marian's, or cut off")
+    check_whole(parent)
     with np.load(parent, allow_pickle=False) as model:
         for name in model.files:
             if name.startswith("special:") or name == "Wpos":
@@ -162,16 +162,14 @@ def _marian(
             moved[name] = model[name]
             if not _OF_VOCABULARY.search(name):
                 continue
-            across = name.startswith("decoder_ff_logit_out") and not name.endswith("_Wt")
+            across = name.endswith("_b")
             table = torch.from_numpy(moved[name].T.copy() if across else moved[name])
             if len(table) != len(theirs):
                 raise RecipeError(
                     f"{parent} knows {len(table):,} subwords, {beside} {len(theirs):,}"
                 )
             new = _move(table, rows, theirs, ours, rest, generator, own)
-            if table.shape[1] == 1 and rest != "nearest":  # biases, far from 0 in most subwords
-                new[torch.from_numpy(rows < 0)] = table[own:].mean()
-            elif vectors and table.shape[1] > 1:
+            if vectors and not across:
                 maps[name] = _fill_in(new, table, rows, ours, words, vectors, seed, own)
             moved[name] = new.numpy().T if across else new.numpy()
     out.mkdir(parents=True, exist_ok=True)
@@ -206,7 +204,9 @@ def _move(
     new = [number for number, row in enumerate(rows) if row < 0]
     spread = table[own:].float().std()
     shape = (len(new), table.shape[1])
-    moved[new] = (torch.randn(shape, generator=generator) * spread).to(table.dtype)
+    # Biases are far from 0 for most subwords, and one that is not would be chosen everywhere.
+    centre = table[own:].float().mean() if table.shape[1] == 1 else 0.0
+    moved[new] = (torch.randn(shape, generator=generator) * spread + centre).to(table.dtype)
     if rest == "nearest":
         names = [ours[number] for number in new]
         for number, near in zip(new, _nearest(names, theirs, own), strict=True):

@@ -78,8 +78,9 @@ elif [[ $zero ]]; then
 fi
 if [[ $zero ]]; then
     # All lines of a text of one's own are translated; of the help, those of its test pages.
-    [[ $zero == libreoffice-help ]] || zero_test=$zero
-    fetch zero "$parent_tgt" "$tgt" "$zero" '' "${zero_test-}"
+    lines=$zero
+    [[ $zero != libreoffice-help ]] || lines=''
+    fetch zero "$parent_tgt" "$tgt" "$zero" "$lines" "$lines"
     held=(--hold-out+="$exp/fetch-zero")
 fi
 text child "$src" "$tgt" "$train" "$dev" "$test" ${held[@]+"${held[@]}"}

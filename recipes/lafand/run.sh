@@ -17,9 +17,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 child=lug
 data=https://raw.githubusercontent.com/masakhane-io/lafand-mt/main/data/text_files
 # What this recipe takes itself, what it hands on, and how tables will show that it was called.
-given=() RUN_AS=("$0")
+given=() called=("$0")
 while (($#)); do
-    [[ $1 != --set && $1 != --exp-dir ]] || RUN_AS+=("$1" "${2-}")
+    [[ $1 != --set && $1 != --exp-dir ]] || called+=("$1" "${2-}")
     case "$1 ${2-}" in
     "--set child="*) child=${2#child=} && shift 2 ;;
     "--set data="*) data=${2#data=} && shift 2 ;;
@@ -27,7 +27,7 @@ while (($#)); do
     *) given+=("$1") && shift ;;
     esac
 done
-RUN_AS=$(printf '%s\n' "${RUN_AS[@]}")
+RUN_AS=$(printf '%s\n' "${called[@]}")
 export RUN_AS
 
 # at PAIR SET: where a set of a pair is.

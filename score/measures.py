@@ -80,7 +80,7 @@ def _metric(name: str, language: Language, lowercase: bool) -> Metric:
     if name.startswith("chrF"):  # chrF2 (Popović 2015), chrF++ with pairs of words (Popović 2017)
         return CHRF(lowercase=lowercase, word_order=2 if name == "chrF++" else 0)
     tokenizer = "flores200" if name == "spBLEU" else language.sacrebleu_tokenizer
-    return BLEU(lowercase, tokenize=tokenizer)
+    return BLEU(lowercase, tokenize=tokenizer, force=True)  # score.metrics.check says it better
 
 
 def _missing(name: str, language: Language) -> str:

@@ -87,8 +87,10 @@ def check(
         if changed:
             warnings.append(f"{changed:,} {name} are not in NFC; scored after composing them")
     enough = len(references) / 5
+    # What has no letter, such as the baseline of punctuation alone, is neither of the following.
+    worded = [line for line in hypotheses if any(map(str.isalpha, line))]
     tokenised, wanted = (
-        sum(bool(_TOKENISED.search(line)) for line in lines) for lines in (hypotheses, references)
+        sum(bool(_TOKENISED.search(line)) for line in lines) for lines in (worded, references)
     )
     if tokenised > enough + wanted:
         warnings.append(
@@ -97,7 +99,7 @@ def check(
     small, capitals = (
         sum(line != line.lower() for line in lines) for lines in (hypotheses, references)
     )
-    if not lowercase and not small and capitals > enough and any(map(str.strip, hypotheses)):
+    if not lowercase and not small and capitals > enough and worded:
         warnings.append(
             f"no hypothesis has a capital letter and {capitals:,} references have: restore case, "
             "or say --lowercase true"

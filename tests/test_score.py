@@ -100,6 +100,7 @@ def test_what_was_never_restored_is_said() -> None:
     references = ["El gat dorm, però poc.", "Obre el fitxer.", "Desa-ho tot."] * 4
     tokenised = [line.replace(",", " ,").replace(".", " .") for line in references]
     assert check(references, references) == []
+    assert check([", .", ".", "- ."] * 4, references) == []  # no words: neither tokenised nor small
     assert check(tokenised, references) == [
         "12 hypotheses look tokenised and 0 references: detokenise them"
     ]

@@ -239,8 +239,8 @@ def test_a_child_learns_from_where_its_parent_was(finished: Recipe, tmp_path: Pa
     first = tmp_path / "first" / "checkpoint.pt"
     # F5: of a parent after nine epochs, with a score that its child will not reach.
     state = load(first)
-    state["extra_state"]["best"] = 0.0
-    state["extra_state"]["train_iterator"]["epoch"] = 9
+    place = {"epoch": 9, "iterations_in_epoch": 1, "shuffle": True}
+    state["extra_state"] |= {"best": 0.0, "train_iterator": place}
     torch.save(state, first)
     runs = {
         "scratch": ({}, None),

@@ -29,7 +29,7 @@ from preprocess.subword import DICTIONARY
 from preprocess.tokenise import truecase_file
 from train.checkpoints import load
 from train.hub import TRANSLATION, config_of, positions
-from train.marian_vocabulary import VOCABULARY, of_dictionary, read_vocabulary
+from train.marian_files import VOCABULARY, of_dictionary, read_vocabulary
 
 
 def export(

@@ -27,6 +27,8 @@ _SCRIPT_NAMES = {
 _BLOCKS = ((0x3400, 0x4DBF, "Hani"), (0x4E00, 0x9FFF, "Hani"), (0xAC00, 0xD7A3, "Hang"),
            (0x20000, 0x2A6DF, "Hani"), (0x2A700, 0x2EBE0, "Hani"))  # fmt: skip
 SCRIPTS = ("other", *_SCRIPT_NAMES)
+# Instead of a place in SCRIPTS, of what is no letter.
+NO_SCRIPT = 255
 # Scripts that one language writes together.
 _COMPOSITE = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Kana"),
               "Hang": ("Hang", "Hani")}  # fmt: skip
@@ -72,18 +74,23 @@ def _digit_values() -> NDArray[np.uint8]:
 
 @cache
 def _scripts() -> NDArray[np.uint8]:
-    """For each code point, the number of its script in SCRIPTS if it is a letter, else 255."""
+    """For each code point, the number in SCRIPTS of its script, or NO_SCRIPT if it is no letter."""
     numbers = {name: SCRIPTS.index(code) for code, name in _SCRIPT_NAMES.items()}
-    table = np.full(_CODES, 255, np.uint8)
+    table = np.full(_CODES, NO_SCRIPT, np.uint8)
     for first, last, script in _BLOCKS:  # names of 120,000 characters take their time
         table[first : last + 1] = SCRIPTS.index(script)
-    for code in np.flatnonzero(table == 255).tolist():
+    for code in np.flatnonzero(table == NO_SCRIPT).tolist():
         if chr(code).isalpha():
             word = re.split("[ -]", unicodedata.name(chr(code), ""))[0]
-            table[code] = numbers.get(word, 255 if word in ("MODIFIER", "COMBINING") else 0)
+            table[code] = numbers.get(word, NO_SCRIPT if word in ("MODIFIER", "COMBINING") else 0)
     table[0x3005] = SCRIPTS.index("Hani")  # 々
-    table[[0xAA, 0xBA, 0xB5]] = 255  # ª º µ belong to no text's script
+    table[[0xAA, 0xBA, 0xB5]] = NO_SCRIPT  # ª º µ belong to no text's script
     return table
+
+
+def script_of(char: str) -> int:
+    """The number of a letter's script in SCRIPTS, or NO_SCRIPT."""
+    return int(_scripts()[ord(char)]) if ord(char) < _CODES else NO_SCRIPT
 
 
 def script_columns(script: str) -> list[int]:

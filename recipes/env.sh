@@ -27,8 +27,7 @@ make_environment() {
     rm -rf "$repository/.venv"
     "$base" -m venv "$repository/.venv" || return 1
     # Without a GPU, torch's CPU build saves 4 GB; its index is only asked where it answers.
-    if [[ ${TORCH-} != cuda ]] && ! command -v nvidia-smi >/dev/null &&
-        "$python" - 2>/dev/null <<'PYTHON'
+    if ! command -v nvidia-smi >/dev/null && "$python" - 2>/dev/null <<'PYTHON'
 import urllib.request
 urllib.request.urlopen("https://download.pytorch.org/whl/cpu/torch/", timeout=5)
 PYTHON

@@ -25,7 +25,7 @@ from preprocess.binarise import read_dictionary
 from preprocess.subword import subword
 from train.curves import read_curves
 from train.marian import _keep, _restore, average, marian_options, parse_record, train
-from train.marian_vocabulary import of_dictionary, read_vocabulary, write_vocabulary
+from train.marian_files import of_dictionary, read_vocabulary, write_vocabulary
 from train.transfer import transfer
 
 installed = pytest.mark.skipif(

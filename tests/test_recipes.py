@@ -131,3 +131,12 @@ def test_the_environment_is_not_taken_away_from_under_a_run(tmp_path: Path) -> N
         "made", "first begins", "second begins", "second ends", "first ends",
         "made", "third begins", "third ends",
     ]  # fmt: skip
+
+
+def test_the_template_takes_sets_of_one_s_own(tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [REPOSITORY / "recipes/template/run.sh", "--exp-dir", tmp_path, "--dry-run",
+         "--set", "dev=file:/a b/dev.{lang}", "--set", "test=file:t.{lang}"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "--dev 'file:/a b/dev.{lang}' --test 'file:t.{lang}'" in shown

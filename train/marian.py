@@ -26,11 +26,18 @@ from train import marian_main
 from train.checkpoints import is_whole
 from train.child import run
 from train.curves import Curves, Record, plot, read_curves
-from train.marian_vocabulary import VOCABULARY, of_dictionary, read_vocabulary, write_vocabulary
+from train.marian_files import (
+    CHECKPOINT,
+    VOCABULARY,
+    check_whole,
+    of_dictionary,
+    read_vocabulary,
+    write_vocabulary,
+)
 from train.settings import refuse_changes
 from train.trouble import DivergenceWatch, explain, last_run
 
-CHECKPOINT, LOG, MODEL = "checkpoint.npz", "marian.log", "model.npz"
+LOG, MODEL = "marian.log", "model.npz"
 SAFE, OLD = "safe", "safe.old"
 # What Marian needs to go on: parameters, Adam's state, and its place in the text.
 _STATE = (MODEL, MODEL + ".optimizer.npz", MODEL + ".progress.yml", MODEL + ".yml")
@@ -250,12 +257,6 @@ def _parameters(model: Path) -> int:
     with np.load(model, allow_pickle=False) as arrays:
         return sum(arrays[name].size for name in arrays.files
                    if not name.startswith("special:") and name != "Wpos")  # fmt: skip
-
-
-def check_whole(model: Path) -> None:
-    """Raise RecipeError for what is no model of Marian's, or only its beginning."""
-    if not is_whole(model):
-        raise RecipeError(f"{model} is no model of Marian's, or cut off")
 
 
 def _check_parent(parent: Path, entries: list[str], subwords: Path) -> None:

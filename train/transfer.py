@@ -20,11 +20,11 @@ from preprocess.bitext import languages
 from preprocess.subword import DICTIONARY
 from train.checkpoints import load, save
 from train.embeddings import read_vectors
-from train.marian import CHECKPOINT as MARIAN_CHECKPOINT
-from train.marian import check_whole
-from train.marian_vocabulary import (
+from train.marian_files import CHECKPOINT as MARIAN_CHECKPOINT
+from train.marian_files import (
     OWN,
     VOCABULARY,
+    check_whole,
     of_dictionary,
     read_vocabulary,
     write_vocabulary,
@@ -107,9 +107,7 @@ def transfer(
             raise RecipeError(f"{beside} is missing; give a checkpoint that train.fairseq made")
         theirs = list(read_dictionary(beside))
         ours = list(read_dictionary(data / f"dict.{language}.txt"))
-        places = {word: number for number, word in enumerate(theirs)}
-        rows = np.array([places.get(word, -1) for word in ours])
-        kept[side] = _kept(side, rows, _OWN)
+        rows, kept[side] = _rows(side, theirs, ours, _OWN)
         for name in _TABLES[side]:
             if name not in model:
                 continue
@@ -148,9 +146,7 @@ def _marian(
     beside, own = parent.with_name(VOCABULARY), len(OWN)
     theirs = read_vocabulary(beside)
     ours = of_dictionary(read_dictionary(subwords / DICTIONARY))
-    places = {word: number for number, word in enumerate(theirs)}
-    rows = np.array([places.get(word, -1) for word in ours])
-    kept = _kept("both sides", rows, own)
+    rows, kept = _rows("both sides", theirs, ours, own)
     generator = torch.Generator().manual_seed(seed)
     maps: dict[str, dict[str, float | int]] = {}
     moved: dict[str, Any] = {}
@@ -179,10 +175,13 @@ def _marian(
     note(out, from_parent=kept, rest=rest, seed=seed, **({"maps": maps} if maps else {}))
 
 
-def _kept(side: str, rows: NDArray[np.int64], own: int) -> int:
+def _rows(side: str, theirs: list[str], ours: list[str], own: int) -> tuple[NDArray[np.int64], int]:
+    """The parent's row of each of the child's subwords, or -1, and how many it knows."""
+    places = {word: number for number, word in enumerate(theirs)}
+    rows = np.array([places.get(word, -1) for word in ours])
     kept = int((rows >= own).sum())
-    print(f"{side}: {kept:,} of {len(rows) - own:,} subwords are the parent's")
-    return kept
+    print(f"{side}: {kept:,} of {len(ours) - own:,} subwords are the parent's")
+    return rows, kept
 
 
 def _move(

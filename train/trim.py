@@ -12,7 +12,6 @@ training text is cut does not change:
 
 import json
 import tempfile
-import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from sentencepiece import sentencepiece_model_pb2
 
 from pipeline.errors import RecipeError
+from preprocess.features import NO_SCRIPT, script_of
 from train.examples import Example
 from train.families import Tags
 from train.hub import library
@@ -60,17 +60,8 @@ def trim(
 
 def _single(tokens: Iterable[str], keep: set[str]) -> set[str]:
     """The tokens of one character, of letters those of scripts that `keep` has."""
-    scripts = {_script(char) for token in keep for char in token}
-    return {
-        token
-        for token in tokens
-        if len(token) == 1 and (not token.isalpha() or _script(token) in scripts)
-    }
-
-
-def _script(char: str) -> str:
-    """The first word of its name, such as LATIN, CYRILLIC or CJK."""
-    return unicodedata.name(char, "").partition(" ")[0]
+    scripts = {NO_SCRIPT, *(script_of(char) for token in keep for char in token)}
+    return {token for token in tokens if len(token) == 1 and script_of(token) in scripts}
 
 
 def old_rows(old: Any, new: Any) -> list[int]:

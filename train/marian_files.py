@@ -1,4 +1,7 @@
-"""Marian's vocabulary, a YAML file of subwords and their numbers, and ours."""
+"""What train.marian leaves for others to read: a checkpoint, and a vocabulary beside it.
+
+Apart from the training itself, so that what only reads them does not depend on its code.
+"""
 
 import json
 from collections.abc import Iterable
@@ -7,9 +10,9 @@ from pathlib import Path
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines
 from preprocess.binarise import SPECIAL
+from train.checkpoints import is_whole
 
-# Beside a checkpoint of Marian's.
-VOCABULARY = "vocab.yml"
+CHECKPOINT, VOCABULARY = "checkpoint.npz", "vocab.yml"
 # What it begins with, where fairseq's dictionaries have four symbols.
 OWN = ["</s>", "<unk>"]
 
@@ -45,3 +48,9 @@ def read_vocabulary(path: Path) -> list[str]:
                 f"it, not {line[:60]!r}"
             )
     return entries
+
+
+def check_whole(model: Path) -> None:
+    """Raise RecipeError for what is no model of Marian's, or only its beginning."""
+    if not is_whole(model):
+        raise RecipeError(f"{model} is no model of Marian's, or cut off")

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.errors import RecipeError
 from pipeline.manifest import REPOSITORY, Manifest, ancestors, owner
 from score.measures import Counts, measure
-from score.metrics import COUNTS, SCORES, seeds_of
+from score.metrics import COUNTS, SCORES, mean_and_spread, seeds_of
 from score.paper import FILE as PAPER
 from score.statistics import Samples, bootstrap
 
@@ -235,19 +235,30 @@ def read_papers(experiment: Path) -> list[dict[str, Any]]:
 
 def beside_scores(experiment: Path) -> Iterator[str]:
     """Lines on what else was measured: text in another language, sentences that were found."""
-    for _, manifest in stages_of(experiment):
-        facts = manifest.facts
-        if "off_target" in facts:
-            shares = [f"{name} {share:.1f} %" if share is not None else f"{name} -"
-                      for name, share in facts["off_target"].items()]  # fmt: skip
+    manifests = [manifest for _, manifest in stages_of(experiment)]
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for manifest in manifests:
+        if "language_told" in manifest.facts:
+            title = manifest.title.partition(", seed ")[0]
+            by_method.setdefault(title, []).append(manifest.facts)
+    for title, seeds in by_method.items():
+        share = {name: mean_and_spread([facts[name] for facts in seeds]) + " %"
+                 for name in seeds[0] if name != "sentences"}  # fmt: skip
+        yield (
+            f"{title}: of {seeds[0]['sentences']:,} sentences {share['found']} found, "
+            f"{share['found_back']} the other way; among those of both languages "
+            f"{share['found_among_all']}, {share['found_back_among_all']}; language told in "
+            f"{share['language_told']}"
+        )
+    for manifest in manifests:
+        if "off_target" in manifest.facts:
+            counted = manifest.facts["off_target"]
+            shares = []
+            for name, named in seeds_of(counted).items():
+                known = [counted[seed] for seed in named if counted[seed] is not None]
+                shares.append(f"{name} {mean_and_spread(known)} %" if known else f"{name} -")
             told = ", ".join(shares) or "not told, as py3langid does not know one of the languages"
             yield f"{manifest.title}, lines in another language: {told}"
-        if "language_told" in facts:
-            yield (
-                f"{manifest.title}: of {facts['sentences']:,} sentences {facts['found']:.1f} % "
-                f"found, {facts['found_back']:.1f} % the other way; language told in "
-                f"{facts['language_told']:.1f} %"
-            )
 
 
 def hosts(manifests: Iterable[Manifest]) -> list[str]:

@@ -1,6 +1,7 @@
 """Several pairs in one model: what is mixed, what is shared, and what the encoder tells."""
 
 import json
+import sys
 from collections.abc import Iterator
 from math import tanh
 from pathlib import Path
@@ -17,12 +18,14 @@ from decode.bundle import Bundle
 from decode.export import export
 from pipeline.errors import RecipeError
 from pipeline.lines import read_lines, write_bitext, write_lines
+from pipeline.stage import Stage
 from preprocess.binarise import binarise, read_dictionary
 from preprocess.bitext import SETS, write_languages
 from preprocess.mix import mix
 from preprocess.normalise import read_steps, write_steps
 from preprocess.subset import subset
 from preprocess.subword import subword
+from score.experiment import beside_scores
 from score.off_target import likeliest, off_target
 from score.retrieval import found_first, retrieval, told_apart
 from train.checkpoints import load
@@ -159,7 +162,10 @@ def test_retrieval_by_hand() -> None:
     queries = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], np.float32)
     candidates = np.array([[5.0, 0.1], [0.1, 1.0], [0.0, 3.0]], np.float32)
     # The second's nearest is the third, of the very same direction; the third's is the second.
-    assert found_first(queries, candidates) == pytest.approx(100 / 3)
+    assert found_first(queries, candidates) == pytest.approx((100 / 3, 100 / 3))
+    # Among candidates alone both are found; but each query is nearest to the other query.
+    queries, candidates = queries[[0, 0]] + [[0, 0], [0, 0.1]], np.array([[1, -0.9], [1, 1]])
+    assert found_first(queries, candidates) == (100, 0)
     generator = np.random.default_rng(1)
     same, shifted = generator.normal(size=(2, 300, 4)).astype(np.float32)
     assert told_apart(same, shifted) == pytest.approx(50, abs=8)
@@ -282,7 +288,7 @@ def test_a_model_shares_what_it_is_told(
               mixed / "text/test.es", mixed / "text/test.gl", tmp_path / "found",
               directions=["es-gl", "gl-es"])  # fmt: skip
     result = json.loads((tmp_path / "found/retrieval.json").read_text())
-    assert result["sentences"] == 10 and 0 <= result["found"] <= 100
+    assert result["sentences"] == 10 and 0 <= result["found_among_all"] <= result["found"] <= 100
 
 
 @pytest.mark.slow
@@ -330,3 +336,29 @@ def test_lines_that_tell_no_language_count_neither_way(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "ast/off-target.json").read_text()) == {}
     off_target({"one": tmp_path / "ref"}, tmp_path / "ref", "nb", ["nb", "de"], tmp_path / "nb")
     assert json.loads((tmp_path / "nb/off-target.json").read_text())["one"]["off_target"] == 100
+
+
+def test_what_is_measured_beside_scores_is_over_seeds(tmp_path: Path) -> None:
+    left = {
+        "retrieval-x-1": ("Retrieve, x, seed 1", {"sentences": 9, "found": 50.0,
+            "found_among_all": 20.0, "found_back": 40.0, "found_back_among_all": 0.0,
+            "language_told": 90.0}),
+        "retrieval-x-2": ("Retrieve, x, seed 2", {"sentences": 9, "found": 60.0,
+            "found_among_all": 40.0, "found_back": 40.0, "found_back_among_all": 0.0,
+            "language_told": 80.0}),
+        "off-target-a-b": ("Off target, a-b", {"off_target":
+            {"x-seed1": 10.0, "x-seed2": 30.0, "references": 5.0, "none": None}}),
+    }  # fmt: skip
+    leave = (
+        "import json, sys; from pathlib import Path; from pipeline.manifest import note; "
+        "note(Path(sys.argv[1]), **json.loads(sys.argv[2]))"
+    )
+    for name, (title, facts) in left.items():
+        command = [sys.executable, "-c", leave, str(tmp_path / name), json.dumps(facts)]
+        Stage("1", title, tmp_path, [], tmp_path / name, command).run(False)
+    assert [*beside_scores(tmp_path)] == [
+        # The standard deviation of two values is their difference by the root of 2.
+        "Retrieve, x: of 9 sentences 55.00 ±7.07 % found, 40.00 ±0.00 % the other way; among those "
+        "of both languages 30.00 ±14.14 %, 0.00 ±0.00 %; language told in 85.00 ±7.07 %",
+        "Off target, a-b, lines in another language: x 20.00 ±14.14 %, references 5.00 %, none -",
+    ]

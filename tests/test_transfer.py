@@ -300,7 +300,7 @@ def test_the_recipe_from_two_languages_to_the_table(tmp_path: Path) -> None:
     for pair in ("ca-gl", "gl-ca"):
         assert re.search(rf"^zero-{pair}:\n.*\n.*\nmultilingual +\d+\.\d\d \[", done.stdout, re.M)
         assert f"Off target, {pair}, lines in another language: multilingual" in done.stdout
-    assert re.search(r"Retrieve, multilingual: of 60 sentences \d+\.\d % found", done.stdout)
+    assert re.search(r"Retrieve, multilingual: of 60 sentences \d+\.\d\d % found", done.stdout)
     again = subprocess.run([*command, "--list"], capture_output=True, text=True, check=True)
     assert "never run" not in again.stdout and again.stdout.count(" done") > 20
     wrong = subprocess.run([*command, "--set", "methods=match"], capture_output=True, text=True)

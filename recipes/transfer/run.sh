@@ -246,17 +246,21 @@ stage 10 "Score" --in "$exp/bitext/test."{"$src","$tgt"} "$exp/baselines" "${inp
 # Directions that no pair of the training text has: between the two target languages.
 at_test=11 zero=()
 zero_shot() {
-    local method=$1 first=${seeds%%,*} pair
-    for pair in "$parent_tgt-$tgt" "$tgt-$parent_tgt"; do
-        export_to "$exp/bundle-$method-$pair" "$exp/train-$method-$first" mixed --direction "$pair"
-        translate "$method-$pair" "$exp/fetch-zero/test.${pair%-*}"
-    done
-    stage 11 "Retrieve, $method" --in "$exp/train-$method-$first" "$exp/fetch-zero" \
-        --out "$exp/retrieval-$method" -- \
-        python -m score.retrieval --checkpoint "$exp/train-$method-$first/checkpoint.pt" \
-        --data "$exp/binary-mixed" --subwords "$exp/subword-mixed" \
-        --one "$exp/fetch-zero/test.$parent_tgt" --other "$exp/fetch-zero/test.$tgt" \
-        --directions "[$parent_tgt-$src, $tgt-$src]" --out "$exp/retrieval-$method"
+    local method=$1
+    one() {
+        local pair trained=$exp/train-$method-$1
+        for pair in "$parent_tgt-$tgt" "$tgt-$parent_tgt"; do
+            export_to "$exp/bundle-$method-$pair-$1" "$trained" mixed --direction "$pair"
+            translate "$method-$pair-$1" "$exp/fetch-zero/test.${pair%-*}"
+        done
+        stage 11 "Retrieve, $method, seed $1" --in "$trained" "$exp/fetch-zero" \
+            --out "$exp/retrieval-$method-$1" -- \
+            python -m score.retrieval --checkpoint "$trained/checkpoint.pt" \
+            --data "$exp/binary-mixed" --subwords "$exp/subword-mixed" \
+            --one "$exp/fetch-zero/test.$parent_tgt" --other "$exp/fetch-zero/test.$tgt" \
+            --directions "[$parent_tgt-$src, $tgt-$src]" --out "$exp/retrieval-$method-$1"
+    }
+    each_seed one
     zero+=("$method")
 }
 if ((${#held[@]})) && wants multilingual adversarial; then
@@ -264,15 +268,18 @@ if ((${#held[@]})) && wants multilingual adversarial; then
     for pair in "$parent_tgt-$tgt" "$tgt-$parent_tgt"; do
         to=${pair#*-} systems=() inputs=()
         for method in "${zero[@]}"; do
-            inputs+=("$exp/translate-$method-$pair")
-            systems+=("--systems.$method" "$exp/translate-$method-$pair/hypotheses.txt")
+            for seed in ${seeds//,/ }; do
+                inputs+=("$exp/translate-$method-$pair-$seed")
+                systems+=("--systems.$method-seed$seed"
+                    "$exp/translate-$method-$pair-$seed/hypotheses.txt")
+            done
         done
         stage 11 "Score zero-shot, $pair" --in "$exp/fetch-zero" "${inputs[@]}" \
             --out "$exp/score-zero-$pair" -- \
             python -m score.metrics --references "$exp/fetch-zero/test.$to" \
             --source "$exp/fetch-zero/test.${pair%-*}" --target-language "$to" \
             --systems.copy "$exp/fetch-zero/test.${pair%-*}" "${systems[@]}" \
-            --out "$exp/score-zero-$pair"
+            --baseline "${zero[0]}" --test randomisation --out "$exp/score-zero-$pair"
         stage 11 "Off target, $pair" --in "$exp/fetch-zero" "${inputs[@]}" \
             --out "$exp/off-target-$pair" -- \
             python -m score.off_target --references "$exp/fetch-zero/test.$to" "${systems[@]}" \

@@ -21,16 +21,18 @@ setting dimensions=128 "its dimensions"
 setting pretrain_updates=1500 "updates of its pretraining"
 setting updates=600 "updates of each row"
 setting lora=0 "rank of one row more, with low-rank updates alone (Hu et al. 2022); 0: no such row"
-setting train_config= "options of train.huggingface (default: conf/small.yaml or t5.yaml, of the hub conf/hub.yaml)"
+setting train_config= "options of train.huggingface (default: conf/small.yaml, of the hub conf/hub.yaml)"
 setting threads= "cores for each training (default: all)"
 setting seeds=1,2 "seeds of each row"
 start "$@"
 
-made='' config=hub
+made='' config=hub options=()
 case $model in
-    t5) made=yes config=t5 ;;
-    marian | m2m_100 | bert) made=yes config=small ;;
+    m2m_100 | bert) made=yes config=small ;;
+    # At that file's rate, a T5 forgets what it has learned, and a Marian learns little.
+    t5 | marian) made=yes config=small options=(--learning-rate 0.001) ;;
 esac
+[[ ! $train_config ]] || options=()
 : "${train_config:=$recipe/conf/$config.yaml}"
 
 # text NAME TARGET WHERE OPTION ...: fetched and cleaned.
@@ -55,7 +57,8 @@ tune() {
     shift 5
     [[ ! -e $from ]] && [[ $from != "$exp/"* ]] || inputs+=("$from")
     stage 5 "Train, $name, seed $seed" --resume --in "${inputs[@]}" --out "$exp/train-$name-$seed" -- \
-        python -m train.huggingface --config "$train_config" --bitext "$bitext" --model "$from" \
+        python -m train.huggingface --config "$train_config" ${options[@]+"${options[@]}"} \
+        --bitext "$bitext" --model "$from" \
         --updates "$count" ${threads:+--cpu-threads "$threads"} --seed "$seed" \
         --out "$exp/train-$name-$seed" "$@"
 }
@@ -95,10 +98,10 @@ systems=() inputs=()
 for row in pretrained ${scratch:+scratch} lora; do
     [[ $row != lora || $lora != 0 ]] || continue
     one() {
-        local seed=$1 from=$pretrained options=()
+        local seed=$1 from=$pretrained low_rank=()
         [[ $row != scratch ]] || from=$scratch
-        [[ $row != lora ]] || options=(--lora "$lora")
-        tune "$row" "$exp/bitext" "$from" "$updates" "$seed" ${options[@]+"${options[@]}"}
+        [[ $row != lora ]] || low_rank=(--lora "$lora")
+        tune "$row" "$exp/bitext" "$from" "$updates" "$seed" ${low_rank[@]+"${low_rank[@]}"}
         stage 6 "Export, $row, seed $seed" --in "$exp/train-$row-$seed" \
             --out "$exp/bundle-$row-$seed" -- \
             python -m decode.export --checkpoint "$exp/train-$row-$seed/model" \

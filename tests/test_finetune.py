@@ -45,12 +45,13 @@ def test_the_recipe_from_text_to_the_table(tmp_path: Path) -> None:
     assert "Train, lora, seed 1" in titles and "Train, scratch, seed 1" not in titles
 
 
-@pytest.mark.parametrize(("settings", "rate"), [
-    (["model=m2m_100"], False), (["model=t5"], True), (["model=marian"], True),
-    (["model=t5", "train_config=mine.yaml"], False),
+@pytest.mark.parametrize(("settings", "options"), [
+    (["model=bert"], ""), (["model=marian"], "--learning-rate 0.001 "),
+    (["model=t5"], "--optimizer adafactor --learning-rate 0.02 "),
+    (["model=t5", "train_config=mine.yaml"], ""),
 ])  # fmt: skip
-def test_models_that_bear_no_high_rate_get_a_lower_one(
-    tmp_path: Path, settings: list[str], rate: bool
+def test_families_have_options_of_their_own(
+    tmp_path: Path, settings: list[str], options: str
 ) -> None:
     """Unless the user's own file says what it is."""
     recipe = [REPOSITORY / "recipes/finetune/run.sh", "--dry-run", "--exp-dir", tmp_path / "exp"]
@@ -58,4 +59,5 @@ def test_models_that_bear_no_high_rate_get_a_lower_one(
     shown = subprocess.run([*recipe, *chosen], capture_output=True, text=True, check=True).stdout
     trained = [line for line in shown.split("\n") if "train.huggingface" in line]
     assert len(trained) >= 5
-    assert {" --learning-rate 0.001 " in line for line in trained} == {rate}
+    for line in trained:
+        assert re.search(rf"\.yaml {options}--bitext ", line)

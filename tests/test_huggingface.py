@@ -629,8 +629,8 @@ def settings(bitext: Path, model: Path, out: Path, **more: Any) -> dict[str, Any
         "bitext": str(bitext), "model": str(model), "out": str(out), "updates": 4,
         "learning_rate": 1e-3, "warmup": 0, "batch_size": 16, "accumulate": 1, "max_length": 200,
         "evaluate_every": 2, "patience": 0, "lora": 0, "trim": False, "new_language": None,
-        "new_language_like": None, "prefix": None, "precision": "fp32", "seed": 1,
-        "processes": None, "cpu_threads": None, "pretrained": "x", "log_every": 2,
+        "new_language_like": None, "prefix": None, "optimizer": "adam", "precision": "fp32",
+        "seed": 1, "processes": None, "cpu_threads": None, "pretrained": "x", "log_every": 2,
         **more,
     }  # fmt: skip
 
@@ -807,6 +807,33 @@ def test_batches_of_an_update_are_averaged(
     )
     assert second["loss"] == pytest.approx(first["loss"], rel=0.05)
     assert second["gnorm"] == pytest.approx(first["gnorm"], rel=0.35)
+
+
+@pytest.mark.slow
+def test_a_step_of_adafactor_is_relative_to_the_parameter(
+    model: Callable[[str], Path], bitext: Path, tmp_path: Path
+) -> None:
+    """By Shazeer & Stern, the first update of a vector is rate · RMS · the gradient's sign.
+
+    Of a matrix it is at most as large in the mean, and Adam's, of every number, the rate itself.
+    """
+    rate, made = 0.02, {}
+    for optimizer in ("adafactor", "adam"):
+        out = tmp_path / optimizer
+        huggingface_main.train(settings(bitext, model("t5"), out, updates=1, learning_rate=rate,
+                                        optimizer=optimizer))  # fmt: skip
+        made[optimizer] = load_file(out / "model" / "model.safetensors")
+    before = load_file(model("t5") / "model.safetensors")
+    norm = "encoder.block.0.layer.0.layer_norm.weight"  # of ones
+    change = (made["adafactor"][norm] - before[norm]).abs()
+    assert change.numpy() == pytest.approx(rate, rel=1e-3)
+    matrix = "encoder.block.0.layer.0.SelfAttention.q.weight"
+    size = before[matrix].square().mean().sqrt()
+    assert size < 0.2
+    steps = {name: (after[matrix] - before[matrix]).square().mean().sqrt()
+             for name, after in made.items()}  # fmt: skip
+    assert 0.3 * rate * size < steps["adafactor"] <= 1.001 * rate * size
+    assert float(steps["adam"]) == pytest.approx(rate, rel=0.05)
 
 
 @pytest.mark.slow

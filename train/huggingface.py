@@ -46,6 +46,7 @@ def finetune(
     new_language: str | None = None,
     new_language_like: list[str] | None = None,
     prefix: str | None = None,
+    optimizer: Literal["adam", "adafactor"] = "adam",
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     seed: int = 1,
     processes: int | None = None,
@@ -65,7 +66,7 @@ def finetune(
         bitext: directory of preprocess.clean, or of preprocess.denoise for pretraining.
         model: directory of a model, which needs no network, or its name on the hub.
         out: directory for the model and the record.
-        updates: steps of the optimiser, Adam with a linearly falling rate.
+        updates: steps of the optimiser, whose rate falls linearly.
         learning_rate: its highest rate.
         warmup: updates until it is reached.
         batch_size: pairs in a batch, on each GPU or process, of about the same length.
@@ -80,6 +81,8 @@ def finetune(
             a token.
         new_language_like: the new token begins as the mean of these languages' (default: all).
         prefix: put before each source in the place of "translate Spanish to Galician: ".
+        optimizer: adam; or adafactor, with which T5s were trained: its rate is relative to the size
+            of each parameter (Shazeer & Stern 2018). From random weights, begin with 0.02.
         precision: number format of a GPU's products; fp16 overflows in T5s.
         seed: seed of the order of batches, dropout and LoRA.
         processes: on so many GPUs, or in so many processes on the CPU (default: every GPU, or 1).
@@ -207,7 +210,7 @@ def _record(out: Path, settings: dict[str, Any]) -> None:
     prepared = json.loads((out / "prepared.json").read_text(encoding="utf-8"))
     best = max(curves.valid.values(), key=lambda record: record["valid_chrf"])
     said = {name: settings[name] for name in ("model", "learning_rate", "warmup", "batch_size",
-            "accumulate", "lora", "precision", "seed")}  # fmt: skip
+            "accumulate", "lora", "optimizer", "precision", "seed")}  # fmt: skip
     records = {"train": list(curves.train.values()), "valid": list(curves.valid.values())}
     write_json(out / "train.json", {"settings": said, "best": best, **records})
     plot(curves, out / "loss.png")

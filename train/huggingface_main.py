@@ -126,6 +126,18 @@ def _trainer(
     begun, seen = time.time(), [0]
 
     class Trainer(transformers.Seq2SeqTrainer):  # type: ignore[misc, name-defined]
+        def create_optimizer(self, model: Any = None) -> Any:
+            if settings["optimizer"] == "adam":
+                return super().create_optimizer(model)
+            # Its own --optim adafactor has one rate for all, as if T5's embeddings were no larger.
+            self.optimizer = transformers.Adafactor(
+                [parameter for parameter in self.model.parameters() if parameter.requires_grad],
+                lr=settings["learning_rate"],
+                scale_parameter=True,
+                relative_step=False,
+            )
+            return self.optimizer
+
         def training_step(self, model: Any, inputs: Any, *arguments: Any) -> Any:
             seen[0] += int((inputs["labels"] != -100).sum())
             loss = super().training_step(model, inputs, *arguments)

@@ -29,8 +29,10 @@ start "$@"
 made='' config=hub options=()
 case $model in
     m2m_100 | bert) made=yes config=small ;;
-    # At that file's rate, a T5 forgets what it has learned, and a Marian learns little.
-    t5 | marian) made=yes config=small options=(--learning-rate 0.001) ;;
+    # At that file's rate, with a norm after each layer, it learns little.
+    marian) made=yes config=small options=(--learning-rate 0.001) ;;
+    # Adam has one rate for its large embeddings and its small matrices.
+    t5) made=yes config=small options=(--optimizer adafactor --learning-rate 0.02) ;;
 esac
 [[ ! $train_config ]] || options=()
 : "${train_config:=$recipe/conf/$config.yaml}"
@@ -88,7 +90,8 @@ if [[ $made ]]; then
             stage 5 "Encoder and decoder, $name" --in "$exp/$name" --out "$exp/both-$name" -- \
                 python -m train.warmstart --encoder "$exp/$name" --out "$exp/both-$name"
         done
-        scratch=$exp/both-fresh pretrained=$exp/both-masked
+        tune parent "$exp/clean-parent" "$exp/both-masked" "$pretrain_updates" 1
+        scratch=$exp/both-fresh
         ;;
     *) tune parent "$exp/clean-parent" "$scratch" "$pretrain_updates" 1 ;;
     esac

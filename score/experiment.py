@@ -244,6 +244,8 @@ def beside_scores(experiment: Path) -> Iterator[str]:
     for title, seeds in by_method.items():
         share = {name: mean_and_spread([facts[name] for facts in seeds]) + " %"
                  for name in seeds[0] if name != "sentences"}  # fmt: skip
+        if "found_among_all" not in share:
+            raise RecipeError(f"'{title}' is of an older version; run that stage again")
         yield (
             f"{title}: of {seeds[0]['sentences']:,} sentences {share['found']} found, "
             f"{share['found_back']} the other way; among those of both languages "

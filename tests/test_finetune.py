@@ -45,19 +45,24 @@ def test_the_recipe_from_text_to_the_table(tmp_path: Path) -> None:
     assert "Train, lora, seed 1" in titles and "Train, scratch, seed 1" not in titles
 
 
-@pytest.mark.parametrize(("settings", "options"), [
-    (["model=bert"], ""), (["model=marian"], "--learning-rate 0.001 "),
-    (["model=t5"], "--optimizer adafactor --learning-rate 0.02 "),
-    (["model=t5", "train_config=mine.yaml"], ""),
+@pytest.mark.parametrize(("settings", "trainings", "options"), [
+    (["model=m2m_100"], 5, ""), (["model=google/mt5-small"], 2, ""),
+    (["model=marian"], 5, "--learning-rate 0.001 "), (["model=bert"], 5, "--learning-rate 0.001 "),
+    (["model=t5"], 6, "--optimizer adafactor --learning-rate 0.02 "),
+    (["model=t5", "train_config=mine.yaml"], 6, ""),
 ])  # fmt: skip
 def test_families_have_options_of_their_own(
-    tmp_path: Path, settings: list[str], options: str
+    tmp_path: Path, settings: list[str], trainings: int, options: str
 ) -> None:
-    """Unless the user's own file says what it is."""
+    """Unless the user's own file says what they are; and low-rank updates have none."""
     recipe = [REPOSITORY / "recipes/finetune/run.sh", "--dry-run", "--exp-dir", tmp_path / "exp"]
-    chosen = [word for setting in settings for word in ("--set", setting)]
+    chosen = [word for setting in [*settings, "lora=2"] for word in ("--set", setting)]
     shown = subprocess.run([*recipe, *chosen], capture_output=True, text=True, check=True).stdout
     trained = [line for line in shown.split("\n") if "train.huggingface" in line]
-    assert len(trained) >= 5
+    assert len(trained) == trainings + 2  # and two seeds of low rank
     for line in trained:
-        assert re.search(rf"\.yaml {options}--bitext ", line)
+        own = "" if " --lora 2" in line else options
+        assert re.search(rf"\.yaml {own}--bitext ", line)
+    if settings == ["model=bert"]:
+        begins = re.findall(r"--bitext \S+/(\S+) --model \S+?/exp/(\S+)", "\n".join(trained))
+        assert begins[:2] == [("clean-parent", "both-masked"), ("bitext", "train-parent-1/model")]

@@ -719,14 +719,20 @@ def test_the_order_of_batches_is_that_of_seed_and_epoch_alone(
     assert max(lengths) < 1.25 * tokens
 
 
+@pytest.mark.parametrize(("optimizer", "rate"), [("adam", 5e-3), ("adafactor", 0.05)])
 def test_an_interruption_in_a_later_epoch_changes_no_bit(
-    model: Callable[[str], Path], bitext: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    optimizer: str,
+    rate: float,
+    model: Callable[[str], Path],
+    bitext: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here = shutil.copytree(model("t5"), tmp_path / "first")
     config = json.loads((here / "config.json").read_text())
     (here / "config.json").write_text(json.dumps({**config, "dropout_rate": 0.1}))
     runs = {name: settings(bitext, here, tmp_path / name, updates=10, batch_size=100,
-                           evaluate_every=5, optimizer="adafactor", learning_rate=0.05)
+                           evaluate_every=5, optimizer=optimizer, learning_rate=rate)
             for name in ("whole", "interrupted")}  # fmt: skip
     huggingface_main.train(runs["whole"])
     looks = iter(range(1, 99))

@@ -166,6 +166,17 @@ def test_retrieval_by_hand() -> None:
     # Among candidates alone both are found; but each query is nearest to the other query.
     queries, candidates = queries[[0, 0]] + [[0, 0], [0, 0.1]], np.array([[1, -0.9], [1, 1]])
     assert found_first(queries, candidates) == (100, 0)
+    # More than are compared at once: beyond the 1,024th, too, a query does not find itself.
+    generator = np.random.default_rng(1)
+    queries, noise = generator.normal(size=(2, 1100, 3))
+    one, other = (side / np.linalg.norm(side, axis=1, keepdims=True)
+                  for side in (queries, queries + 0.02 * noise))  # fmt: skip
+    to_other, to_own = one @ other.T, one @ one.T
+    np.fill_diagonal(to_own, -2)
+    found = to_other.argmax(axis=1) == np.arange(1100)
+    among_all = found & (to_other.max(axis=1) > to_own.max(axis=1))
+    assert 0 < among_all.sum() < found.sum() < 1100
+    assert found_first(one, other) == pytest.approx((100 * found.mean(), 100 * among_all.mean()))
     generator = np.random.default_rng(1)
     same, shifted = generator.normal(size=(2, 300, 4)).astype(np.float32)
     assert told_apart(same, shifted) == pytest.approx(50, abs=8)
@@ -288,7 +299,9 @@ def test_a_model_shares_what_it_is_told(
               mixed / "text/test.es", mixed / "text/test.gl", tmp_path / "found",
               directions=["es-gl", "gl-es"])  # fmt: skip
     result = json.loads((tmp_path / "found/retrieval.json").read_text())
-    assert result["sentences"] == 10 and 0 <= result["found_among_all"] <= result["found"] <= 100
+    assert result["sentences"] == 10
+    for way in ("found", "found_back"):
+        assert 0 <= result[f"{way}_among_all"] <= result[way] <= 100
 
 
 @pytest.mark.slow
@@ -362,3 +375,8 @@ def test_what_is_measured_beside_scores_is_over_seeds(tmp_path: Path) -> None:
         "of both languages 30.00 ±14.14 %, 0.00 ±0.00 %; language told in 85.00 ±7.07 %",
         "Off target, a-b, lines in another language: x 20.00 ±14.14 %, references 5.00 %, none -",
     ]
+    older = json.dumps({"sentences": 9, "found": 1.0, "found_back": 1.0, "language_told": 50.0})
+    command = [sys.executable, "-c", leave, str(tmp_path / "old"), older]
+    Stage("1", "Retrieve, y", tmp_path, [], tmp_path / "old", command).run(False)
+    with pytest.raises(RecipeError, match="'Retrieve, y' is of an older version"):
+        list(beside_scores(tmp_path))

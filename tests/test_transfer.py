@@ -310,8 +310,18 @@ def test_the_recipe_from_two_languages_to_the_table(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_all_methods_are_planned(tmp_path: Path) -> None:
     recipe = [REPOSITORY / "recipes/transfer/run.sh", "--exp-dir", tmp_path / "e", "--dry-run",
-              "--set", "seeds=2"]  # fmt: skip
+              "--set", "seeds=2,3"]  # fmt: skip
     shown = subprocess.run(recipe, capture_output=True, text=True, check=True).stdout
+    (line,) = re.findall(r".*--out \S+/retrieval-adversarial-3 .*", shown)
+    assert f"--checkpoint {tmp_path}/e/train-adversarial-3/checkpoint.pt" in line
+    for name, more in (("score-zero", " --baseline multilingual --test randomisation"),
+                       ("off-target", "")):  # fmt: skip
+        (line,) = re.findall(rf".*--out \S+/{name}-ca-gl --.*", shown)
+        for system in ("multilingual", "adversarial"):
+            for seed in (2, 3):
+                file = f"{tmp_path}/e/translate-{system}-ca-gl-{seed}/hypotheses.txt"
+                assert f"--systems.{system}-seed{seed} {file}" in line
+        assert more in line
     trained = re.findall(r"--out \S+/train-(\S+)-2 ", shown)
     assert {*trained} == {
         "child", "preset", "match", "nearest", "mapped", "shared", "parents", "multilingual",

@@ -82,7 +82,8 @@ def finetune(
         new_language_like: the new token begins as the mean of these languages' (default: all).
         prefix: put before each source in the place of "translate Spanish to Galician: ".
         optimizer: adam; or adafactor, with which T5s were trained: its rate is relative to the size
-            of each parameter (Shazeer & Stern 2018). From random weights, begin with 0.02.
+            of each parameter (Shazeer & Stern 2018; from random weights, begin with 0.02). What
+            begins at zero, as LoRA does, moves slowly by it.
         precision: number format of a GPU's products; fp16 overflows in T5s.
         seed: seed of the order of batches, dropout and LoRA.
         processes: on so many GPUs, or in so many processes on the CPU (default: every GPU, or 1).

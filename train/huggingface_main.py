@@ -126,18 +126,6 @@ def _trainer(
     begun, seen = time.time(), [0]
 
     class Trainer(transformers.Seq2SeqTrainer):  # type: ignore[misc, name-defined]
-        def create_optimizer(self, model: Any = None) -> Any:
-            if settings["optimizer"] == "adam":
-                return super().create_optimizer(model)
-            # Its own --optim adafactor has one rate for all, as if T5's embeddings were no larger.
-            self.optimizer = transformers.Adafactor(
-                [parameter for parameter in self.model.parameters() if parameter.requires_grad],
-                lr=settings["learning_rate"],
-                scale_parameter=True,
-                relative_step=False,
-            )
-            return self.optimizer
-
         def training_step(self, model: Any, inputs: Any, *arguments: Any) -> Any:
             seen[0] += int((inputs["labels"] != -100).sum())
             loss = super().training_step(model, inputs, *arguments)
@@ -250,6 +238,10 @@ def _trainer(
         },
         callbacks=callbacks,
     )
+    if settings["optimizer"] == "adafactor":
+        # Its own --optim adafactor has one rate for all, as if T5's embeddings were no larger.
+        scaled = {"lr": settings["learning_rate"], "relative_step": False, "scale_parameter": True}
+        trainer.optimizer_cls_and_kwargs = transformers.Adafactor, scaled
     trainer.remove_callback(transformers.PrinterCallback)
     # It takes losses for sums over all tokens of an update where forward() has any further
     # arguments, as M2M-100's has, whose loss is a mean: gradients then grow with --accumulate.

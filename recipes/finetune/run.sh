@@ -21,16 +21,16 @@ setting dimensions=128 "its dimensions"
 setting pretrain_updates=1500 "updates of its pretraining"
 setting updates=600 "updates of each row"
 setting lora=0 "rank of one row more, with low-rank updates alone (Hu et al. 2022); 0: no such row"
-setting train_config= "options of train.huggingface (default: conf/small.yaml, of the hub conf/hub.yaml)"
+setting train_config= "options of train.huggingface instead of conf/small.yaml (of the hub: conf/hub.yaml) and what a family has beside it"
 setting threads= "cores for each training (default: all)"
 setting seeds=1,2 "seeds of each row"
 start "$@"
 
 made='' config=hub options=()
 case $model in
-    m2m_100 | bert) made=yes config=small ;;
-    # At that file's rate, with a norm after each layer, it learns little.
-    marian) made=yes config=small options=(--learning-rate 0.001) ;;
+    m2m_100) made=yes config=small ;;
+    # At that file's rate, with a norm after each layer, they learn little.
+    marian | bert) made=yes config=small options=(--learning-rate 0.001) ;;
     # Adam has one rate for its large embeddings and its small matrices.
     t5) made=yes config=small options=(--optimizer adafactor --learning-rate 0.02) ;;
 esac
@@ -103,7 +103,8 @@ for row in pretrained ${scratch:+scratch} lora; do
     one() {
         local seed=$1 from=$pretrained low_rank=()
         [[ $row != scratch ]] || from=$scratch
-        [[ $row != lora ]] || low_rank=(--lora "$lora")
+        # What begins at zero, as LoRA does, takes no step relative to its size.
+        [[ $row != lora ]] || { local options=() && low_rank=(--lora "$lora"); }
         tune "$row" "$exp/bitext" "$from" "$updates" "$seed" ${low_rank[@]+"${low_rank[@]}"}
         stage 6 "Export, $row, seed $seed" --in "$exp/train-$row-$seed" \
             --out "$exp/bundle-$row-$seed" -- \

@@ -512,6 +512,21 @@ def test_text_with_gaps_is_a_bitext_for_t5(
         tags(net.config, tokenizer, "gaps", "spans")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["gaps", "bitext"])
+def test_the_best_model_fills_gaps_by_loss_and_translates_by_chrf(
+    text: str, bitext: Path, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    denoise([str(bitext / "train.es")], tmp_path / "gaps", dev=5)
+    where = bitext if text == "bitext" else tmp_path / "gaps"
+    huggingface_main.train(settings(where, model("t5"), tmp_path, updates=6, learning_rate=0.05,
+                                    optimizer="adafactor"))  # fmt: skip
+    state = json.loads((tmp_path / "checkpoints/checkpoint-6/trainer_state.json").read_text())
+    name, of = ("eval_loss", min) if text == "gaps" else ("eval_chrf", max)
+    measured = [record[name] for record in state["log_history"] if name in record]
+    assert len(measured) == 3 and state["best_metric"] == of(measured)
+
+
 @pytest.mark.parametrize("family", SEQ2SEQ)
 def test_text_becomes_no_tag_and_labels_become_text(
     family: str, model: Callable[[str], Path]

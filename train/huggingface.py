@@ -56,8 +56,9 @@ def finetune(
 
     Writes model/, with translation.json for decode.huggingface, huggingface.log, train.json with
     the curves, and loss.png. The model is the one with the best chrF of dev (its first 500 lines,
-    greedy search). Run again after a kill, it goes on from the last whole checkpoint. SIGTERM,
-    SIGUSR1 and Ctrl-C end it after the update it is at, with a checkpoint.
+    greedy search), or the lowest loss where it fills gaps. Run again after a kill, it goes on from
+    the last whole checkpoint. SIGTERM, SIGUSR1 and Ctrl-C end it after the update it is at, with a
+    checkpoint.
 
     Example: python -m train.huggingface --bitext exp/clean --model facebook/nllb-200-distilled-600M
     --out exp/train-1 --updates 2000 --trim true
@@ -209,17 +210,20 @@ def _record(out: Path, settings: dict[str, Any]) -> None:
     if not curves.train or not curves.valid:
         raise RecipeError(f"training ended after no update at all; see {out / LOG}")
     prepared = json.loads((out / "prepared.json").read_text(encoding="utf-8"))
-    best = max(curves.valid.values(), key=lambda record: record["valid_chrf"])
+    of_dev = list(curves.valid.values())
+    if huggingface_main.by_loss(settings):
+        best = min(of_dev, key=lambda record: record["valid_loss"])
+        reached = f"loss {best['valid_loss']:.2f} nats a token"
+    else:
+        best = max(of_dev, key=lambda record: record["valid_chrf"])
+        reached = f"chrF {best['valid_chrf']:.1f}"
     said = {name: settings[name] for name in ("model", "learning_rate", "warmup", "batch_size",
             "accumulate", "lora", "optimizer", "precision", "seed")}  # fmt: skip
     records = {"train": list(curves.train.values()), "valid": list(curves.valid.values())}
     write_json(out / "train.json", {"settings": said, "best": best, **records})
     plot(curves, out / "loss.png")
     done = max(curves.train)
-    print(
-        f"{done:,} updates; best dev chrF {best['valid_chrf']:.1f} after "
-        f"{best['valid_num_updates']:,.0f}"
-    )
+    print(f"{done:,} updates; best dev {reached} after {best['valid_num_updates']:,.0f}")
     for what, count in prepared["train_dropped"].items():
         if count:
             print(f"  {count:>9,}  pairs of train left out: {what.replace('_', ' ')}")

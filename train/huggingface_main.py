@@ -24,6 +24,7 @@ from pipeline.errors import RecipeError
 from pipeline.launch import die_with_parent
 from pipeline.manifest import UNFINISHED, write_json
 from preprocess.bitext import languages
+from preprocess.denoise import PAIR as DENOISED
 from preprocess.normalise import read_steps
 from train import stopping
 from train.examples import Examples, read_examples
@@ -117,6 +118,11 @@ def _chrf(lines: Sequence[str], references: Sequence[str]) -> float:
     return float(sacrebleu.corpus_chrf(list(lines), [plain]).score)
 
 
+def by_loss(settings: dict[str, Any]) -> bool:
+    """Whether the best model has the lowest loss of dev: what fills a gap is no translation."""
+    return languages(Path(settings["bitext"])) == DENOISED
+
+
 def _trainer(
     settings: dict[str, Any], model: Any, tokenizer: Any, text: Examples
 ) -> tuple[Any, Any]:
@@ -201,8 +207,8 @@ def _trainer(
         save_strategy="steps",
         save_steps=every,
         load_best_model_at_end=True,
-        metric_for_best_model="chrf",
-        greater_is_better=True,
+        metric_for_best_model="loss" if by_loss(settings) else "chrf",
+        greater_is_better=not by_loss(settings),
         restore_callback_states_from_checkpoint=True,
         predict_with_generate=True,
         generation_num_beams=1,

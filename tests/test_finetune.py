@@ -1,6 +1,7 @@
 """The recipe that pretrains and fine-tunes models of Hugging Face, on toy data."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -58,11 +59,12 @@ def test_families_have_options_of_their_own(
     recipe = [REPOSITORY / "recipes/finetune/run.sh", "--dry-run", "--exp-dir", tmp_path / "exp"]
     chosen = [word for setting in [*settings, "lora=2"] for word in ("--set", setting)]
     shown = subprocess.run([*recipe, *chosen], capture_output=True, text=True, check=True).stdout
-    trained = [line for line in shown.split("\n") if "train.huggingface" in line]
+    trained = [shlex.split(line) for line in shown.split("\n") if "train.huggingface" in line]
     assert len(trained) == trainings + 2  # and two seeds of low rank
-    for line in trained:
-        own = "" if " --lora 2" in line else options
-        assert re.search(rf"\.yaml {own}--bitext ", line)
+    begins = []
+    for words in trained:
+        config, bitext, model = (words.index(name) for name in ("--config", "--bitext", "--model"))
+        assert words[config + 2 : bitext] == ([] if "--lora" in words else options.split())
+        begins.append((Path(words[bitext + 1]).name, words[model + 1].partition("/exp/")[2]))
     if settings == ["model=bert"]:
-        begins = re.findall(r"--bitext \S+/(\S+) --model \S+?/exp/(\S+)", "\n".join(trained))
         assert begins[:2] == [("clean-parent", "both-masked"), ("bitext", "train-parent-1/model")]

@@ -104,13 +104,19 @@ class Generator:
                 / max(1, len(output)) ** length_penalty
                 for place, output in enumerate(outputs)
             ]
-        return [
-            Answer(
-                [self._codec.named(output) for output in outputs[first:][:num_hypotheses]],
-                scores[first:][:num_hypotheses],
+        answers = []
+        for first in range(0, len(outputs), num_hypotheses):
+            places = list(range(first, first + num_hypotheses))
+            if scores and not sampling:
+                # Lengths of transformers count the end as a word; ours, as CTranslate2's, do not.
+                places.sort(key=lambda place: -scores[place])
+            answers.append(
+                Answer(
+                    [self._codec.named(outputs[place]) for place in places],
+                    [scores[place] for place in places] if scores else [],
+                )
             )
-            for first in range(0, len(outputs), num_hypotheses)
-        ]
+        return answers
 
     def _score(self, source: list[int], output: list[int], eos: int, limit: int) -> float:
         """The log-probability of an output, in nats, with its end if it has one."""

@@ -858,6 +858,37 @@ def test_a_step_of_adafactor_is_relative_to_the_parameter(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("family", ["t5", "m2m_100"])
+def test_bf16_is_the_same_training_in_fewer_digits(
+    family: str,
+    model: Callable[[str], Path],
+    bitext: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On a CPU, where the command refuses it as slow: products have 8 bits, weights all 24."""
+    for precision in ("fp32", "bf16"):
+        huggingface_main.train(settings(bitext, model(family), tmp_path / precision, log_every=1,
+                                        precision=precision))  # fmt: skip
+    losses = [
+        json.loads(line.partition("train_inner | ")[2])["loss"]
+        for line in capsys.readouterr().out.split("\n")
+        if "train_inner" in line
+    ]
+    assert losses[:4] != losses[4:] == pytest.approx(losses[:4], rel=2**-6)
+    before, full, short = (
+        load_file(path / "model.safetensors")
+        for path in (model(family), tmp_path / "fp32/model", tmp_path / "bf16/model")
+    )
+    assert {weight.dtype for weight in short.values()} == {torch.float32}
+    apart, moved = (
+        sum(float((one[name] - other[name]).abs().sum()) for name in full)
+        for one, other in ((short, full), (full, before))
+    )
+    assert 0 < apart < 0.5 * moved
+
+
+@pytest.mark.slow
 def test_what_is_known_by_heart_is_translated_without_a_fault(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -806,6 +806,13 @@ def test_a_dev_loss_that_is_no_number_stops_with_advice(
         huggingface_main.train(settings(text, tmp_path / "broken", tmp_path / "out"))
 
 
+def train_records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, float]]:
+    """What trainings in this process have printed of their updates."""
+    lines = capsys.readouterr().out.split("\n")
+    return [json.loads(line.partition("train_inner | ")[2]) for line in lines
+            if "train_inner" in line]  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["t5", "m2m_100"])
 def test_batches_of_an_update_are_averaged(
@@ -821,11 +828,7 @@ def test_batches_of_an_update_are_averaged(
             settings(bitext, model(family), tmp_path / str(accumulate), updates=1, log_every=1,
                      batch_size=batch_size, accumulate=accumulate)
         )  # fmt: skip
-    first, second = (
-        json.loads(line.partition("train_inner | ")[2])
-        for line in capsys.readouterr().out.split("\n")
-        if "train_inner" in line
-    )
+    first, second = train_records(capsys)
     assert second["loss"] == pytest.approx(first["loss"], rel=0.05)
     assert second["gnorm"] == pytest.approx(first["gnorm"], rel=0.35)
 
@@ -870,11 +873,7 @@ def test_bf16_is_the_same_training_in_fewer_digits(
     for precision in ("fp32", "bf16"):
         huggingface_main.train(settings(bitext, model(family), tmp_path / precision, log_every=1,
                                         precision=precision))  # fmt: skip
-    losses = [
-        json.loads(line.partition("train_inner | ")[2])["loss"]
-        for line in capsys.readouterr().out.split("\n")
-        if "train_inner" in line
-    ]
+    losses = [record["loss"] for record in train_records(capsys)]
     assert losses[:4] != losses[4:] == pytest.approx(losses[:4], rel=2**-6)
     before, full, short = (
         load_file(path / "model.safetensors")
